@@ -1,1 +1,3 @@
-export {};
+export * from "./environment.ts";
+export * from "./flag-set.ts";
+export * from "./go-duration.ts";
