@@ -1,1 +1,3 @@
-export {};
+export * from "./config.ts";
+export * from "./feature-gates.ts";
+export * from "./listen-url.ts";
