@@ -116,7 +116,7 @@ export function stringFromUtf8(bytes: Uint8Array): string {
   for (let i = 0; i < bytes.length && ascii; i++) ascii = bytes[i]! < 0x80;
   if (ascii) return latin1FromBytes(bytes);
   let text = "";
-  for (let i = 0; i < bytes.length; ) {
+  for (let i = 0; i < bytes.length;) {
     const sequence = decodeSequence(bytes, i);
     text += String.fromCodePoint(sequence === undefined ? 0xfffd : sequence.point);
     i += sequence === undefined ? 1 : sequence.length;
@@ -126,7 +126,7 @@ export function stringFromUtf8(bytes: Uint8Array): string {
 
 /** Whether `bytes` is well-formed UTF-8 (no overlong forms, no surrogates). */
 export function isUtf8(bytes: Uint8Array): boolean {
-  for (let i = 0; i < bytes.length; ) {
+  for (let i = 0; i < bytes.length;) {
     if (bytes[i]! < 0x80) {
       i++;
       continue;
