@@ -1,0 +1,367 @@
+/**
+ * What the outside sees of one member: its configuration, the ports it runs on, the shapes its
+ * operations take and give, and the facts it tells about itself.
+ *
+ * Rules that hold for every operation:
+ * - `done` is called exactly once, never before the operation returned to its caller, always from
+ *   the turn that settled it, and never with both arguments set.
+ * - An error that reaches `done` is one of `SERVER_ERRORS` or `RPC_ERRORS` wherever etcd has one.
+ * - A write is acknowledged only after its log entry is durable.
+ * - Top-level responses carry a complete header (cluster, member, revision, term). The responses
+ *   inside a `TxnResponse` carry a header with nothing but the revision.
+ */
+
+import type { Clock, Disk, EtcdError, Logger, Metrics, Random } from "@etcd-ts/base";
+import type {
+  AlarmMember,
+  AlarmRequest,
+  CompactionRequest,
+  CompactionResponse,
+  DeleteRangeRequest,
+  DeleteRangeResponse,
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseRevokeRequest,
+  LeaseRevokeResponse,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  ResponseHeader,
+  TxnRequest,
+  TxnResponse,
+} from "@etcd-ts/api";
+import type { Message } from "@etcd-ts/raft";
+import type { BackendSnapshot, MvccStore } from "@etcd-ts/storage";
+
+/** Tells the outcome of an operation: an error, or else the result. */
+export type Completion<T> = (error: EtcdError | undefined, result: T | undefined) => void;
+
+/** Who asks, and until when the answer matters. */
+export interface RequestContext {
+  readonly auth: AuthIdentity | undefined;
+  /** On `Clock.monotonicMs`; the transport ends the call itself, the server only stops early. */
+  readonly deadlineMs: number | undefined;
+}
+
+export interface AuthIdentity {
+  readonly username: string;
+  readonly authRevision: number;
+}
+
+/** The context of work the member starts itself. */
+export const INTERNAL_CONTEXT: RequestContext = { auth: undefined, deadlineMs: undefined };
+
+export interface ServerPorts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Undefined for a cluster of one: nothing is ever sent. */
+  readonly transport?: PeerTransport | undefined;
+}
+
+export type AutoCompaction =
+  | { readonly mode: "off" }
+  /** Keeps the revisions of the last `retentionMs`. */
+  | { readonly mode: "periodic"; readonly retentionMs: number }
+  /** Keeps the last `retentionRevisions`. */
+  | { readonly mode: "revision"; readonly retentionRevisions: number };
+
+/** Every setting of a member; `defaultServerConfig` fills in etcd's defaults. */
+export interface ServerConfig {
+  readonly name: string;
+  readonly dataDirectory: string;
+  /** Undefined: `<dataDirectory>/member/wal`. */
+  readonly walDirectory: string | undefined;
+  /** Members of a new cluster by name, this one included. */
+  readonly initialCluster: ReadonlyMap<string, readonly string[]>;
+  readonly initialClusterToken: string;
+  readonly initialClusterState: "new" | "existing";
+  readonly forceNewCluster: boolean;
+  readonly advertiseClientURLs: readonly string[];
+  readonly advertisePeerURLs: readonly string[];
+  readonly heartbeatIntervalMs: number;
+  readonly electionTimeoutMs: number;
+  readonly initialElectionTickAdvance: boolean;
+  readonly preVote: boolean;
+  readonly snapshotCount: number;
+  readonly snapshotCatchUpEntries: number;
+  /** 0 keeps all. */
+  readonly snapshotFilesMax: number;
+  readonly walFilesMax: number;
+  readonly quotaBackendBytes: number;
+  readonly maxTxnOps: number;
+  readonly maxRequestBytes: number;
+  readonly maxLearners: number;
+  readonly strictReconfigCheck: boolean;
+  readonly autoCompaction: AutoCompaction;
+  readonly compactionBatchLimit: number;
+  readonly compactionSleepMs: number;
+  readonly backendBatchIntervalMs: number;
+  readonly backendBatchLimit: number;
+  readonly backendCacheBytesMax: number;
+  readonly backendPageBytes: number | undefined;
+  /** Defragments at boot when at least this much is free; 0 never does. */
+  readonly bootstrapDefragThresholdBytes: number;
+  readonly unsafeNoFsync: boolean;
+  readonly warningApplyDurationMs: number;
+  readonly leaseCheckpoint: boolean;
+  readonly leaseCheckpointPersist: boolean;
+  readonly leaseCheckpointIntervalMs: number;
+  readonly downgradeCheckMs: number;
+  readonly walSegmentBytes: number | undefined;
+}
+
+/** etcd's defaults for all but the identity of the member. */
+export function defaultServerConfig(
+  own: Pick<ServerConfig, "name" | "dataDirectory"> & Partial<ServerConfig>,
+): ServerConfig {
+  const peerURLs = own.advertisePeerURLs ?? ["http://localhost:2380"];
+  return {
+    walDirectory: undefined,
+    initialCluster: new Map([[own.name, peerURLs]]),
+    initialClusterToken: "etcd-cluster",
+    initialClusterState: "new",
+    forceNewCluster: false,
+    advertiseClientURLs: ["http://localhost:2379"],
+    advertisePeerURLs: peerURLs,
+    heartbeatIntervalMs: 100,
+    electionTimeoutMs: 1000,
+    initialElectionTickAdvance: true,
+    preVote: true,
+    snapshotCount: 10_000,
+    snapshotCatchUpEntries: 5_000,
+    snapshotFilesMax: 5,
+    walFilesMax: 5,
+    quotaBackendBytes: 0,
+    maxTxnOps: 128,
+    maxRequestBytes: 1.5 * 1024 * 1024,
+    maxLearners: 1,
+    strictReconfigCheck: true,
+    autoCompaction: { mode: "off" },
+    compactionBatchLimit: 1000,
+    compactionSleepMs: 10,
+    backendBatchIntervalMs: 100,
+    backendBatchLimit: 10_000,
+    backendCacheBytesMax: 64 * 1024 * 1024,
+    backendPageBytes: undefined,
+    bootstrapDefragThresholdBytes: 0,
+    unsafeNoFsync: false,
+    warningApplyDurationMs: 100,
+    leaseCheckpoint: false,
+    leaseCheckpointPersist: false,
+    leaseCheckpointIntervalMs: 5 * 60_000,
+    downgradeCheckMs: 5_000,
+    walSegmentBytes: undefined,
+    ...own,
+  };
+}
+
+/** How long a proposal may take: 5 s for the disk and the queue, and two elections. */
+export function requestTimeoutMs(config: Pick<ServerConfig, "electionTimeoutMs">): number {
+  return 5_000 + 2 * config.electionTimeoutMs;
+}
+
+/**
+ * The way to other members. Sending never blocks and never fails: what cannot be sent is dropped,
+ * and raft sends again.
+ */
+export interface PeerTransport {
+  start(inbound: PeerInbound): void;
+  send(messages: readonly Message[]): void;
+  addPeer(id: bigint, peerURLs: readonly string[]): void;
+  updatePeer(id: bigint, peerURLs: readonly string[]): void;
+  removePeer(id: bigint): void;
+  /** When the connection to `id` was last made, on `Clock.monotonicMs`; undefined: it is down. */
+  activeSinceMs(id: bigint): number | undefined;
+  /** The server version a member tells, and the cluster version it believes in. */
+  versionOf(id: bigint): Promise<{ server: string; cluster: string } | undefined>;
+  stop(): Promise<void>;
+}
+
+/** What a transport hands to the member. */
+export interface PeerInbound {
+  /** A message from a peer; refused if it comes from a removed member. */
+  step(message: Message): void;
+  isIDRemoved(id: bigint): boolean;
+  reportUnreachable(id: bigint): void;
+  reportSnapshot(id: bigint, status: "finish" | "failure"): void;
+}
+
+/** A member as clients see it. */
+export interface MemberInfo {
+  readonly id: bigint;
+  readonly name: string;
+  readonly peerURLs: readonly string[];
+  readonly clientURLs: readonly string[];
+  readonly isLearner: boolean;
+}
+
+export interface MemberListResult {
+  readonly members: readonly MemberInfo[];
+}
+
+export interface MemberChangeResult extends MemberListResult {
+  /** The one added, promoted or updated; undefined after a removal. */
+  readonly member: MemberInfo | undefined;
+}
+
+export interface LeaseTimeToLiveResult {
+  readonly id: bigint;
+  /** -1 if there is no such lease. */
+  readonly ttlSeconds: number;
+  readonly grantedTTLSeconds: number;
+  /** In byte order; empty unless asked for. */
+  readonly keys: readonly Uint8Array[];
+}
+
+export interface DowngradeOperation {
+  /** 0 validate, 1 enable, 2 cancel; anything else is refused as an unknown method. */
+  readonly action: number;
+  readonly version: string;
+}
+
+export interface HashKVResult {
+  readonly hash: number;
+  readonly hashRevision: number;
+  readonly compactRevision: number;
+  readonly currentRevision: number;
+}
+
+/** `Maintenance.Status`, without the header. */
+export interface StatusResult {
+  readonly version: string;
+  readonly storageVersion: string;
+  readonly dbSizeBytes: number;
+  readonly dbSizeInUseBytes: number;
+  /** The effective quota, 2 GiB by default. */
+  readonly dbSizeQuotaBytes: number;
+  readonly leaderID: bigint;
+  readonly raftIndex: number;
+  readonly raftTerm: number;
+  readonly raftAppliedIndex: number;
+  readonly isLearner: boolean;
+  readonly errors: readonly string[];
+  readonly downgrade: { readonly enabled: boolean; readonly targetVersion: string };
+}
+
+/** What a member knows about itself now; cheap to ask. */
+export interface ServerFacts {
+  readonly memberID: bigint;
+  readonly clusterID: bigint;
+  /** 0n: none. */
+  readonly leaderID: bigint;
+  readonly isLeader: boolean;
+  readonly isLearner: boolean;
+  readonly raftTerm: number;
+  readonly committedIndex: number;
+  readonly appliedIndex: number;
+  readonly currentRevision: number;
+  /** "3.6.0"; undefined until the first leader decided it. */
+  readonly clusterVersion: string | undefined;
+}
+
+/** What ends a member for good. */
+export interface ServerEvents {
+  /** The log or the backend failed, or an entry could not be applied: nothing more is answered. */
+  readonly onFatal: (error: Error) => void;
+  /** The member applied its own removal and stopped. */
+  readonly onRemoved: () => void;
+}
+
+/** Everything a member can be asked. `EtcdServer` is the implementation. */
+export interface ServerOperations {
+  /** Complete as of now, with the given revision; 0 is left out on the wire. */
+  responseHeader(revision: number): ResponseHeader;
+  facts(): ServerFacts;
+
+  range(request: RangeRequest, context: RequestContext, done: Completion<RangeResponse>): void;
+  put(request: PutRequest, context: RequestContext, done: Completion<PutResponse>): void;
+  deleteRange(
+    request: DeleteRangeRequest,
+    context: RequestContext,
+    done: Completion<DeleteRangeResponse>,
+  ): void;
+  txn(request: TxnRequest, context: RequestContext, done: Completion<TxnResponse>): void;
+  compact(
+    request: CompactionRequest,
+    context: RequestContext,
+    done: Completion<CompactionResponse>,
+  ): void;
+  /** Settles once a read of local state would be linearizable. */
+  linearizableRead(context: RequestContext, done: Completion<void>): void;
+  /** For watch streams. */
+  readonly store: MvccStore;
+
+  leaseGrant(
+    request: LeaseGrantRequest,
+    context: RequestContext,
+    done: Completion<LeaseGrantResponse>,
+  ): void;
+  leaseRevoke(
+    request: LeaseRevokeRequest,
+    context: RequestContext,
+    done: Completion<LeaseRevokeResponse>,
+  ): void;
+  /** The granted TTL in seconds; `SERVER_ERRORS.leaseNotFound` becomes TTL 0 in the RPC. */
+  leaseRenew(id: bigint, context: RequestContext, done: Completion<number>): void;
+  leaseTimeToLive(
+    id: bigint,
+    withKeys: boolean,
+    context: RequestContext,
+    done: Completion<LeaseTimeToLiveResult>,
+  ): void;
+  /** Ids in order of expiry. */
+  leaseLeases(context: RequestContext, done: Completion<readonly bigint[]>): void;
+
+  memberList(
+    linearizable: boolean,
+    context: RequestContext,
+    done: Completion<MemberListResult>,
+  ): void;
+  memberAdd(
+    peerURLs: readonly string[],
+    isLearner: boolean,
+    context: RequestContext,
+    done: Completion<MemberChangeResult>,
+  ): void;
+  memberRemove(id: bigint, context: RequestContext, done: Completion<MemberChangeResult>): void;
+  memberUpdate(
+    id: bigint,
+    peerURLs: readonly string[],
+    context: RequestContext,
+    done: Completion<MemberChangeResult>,
+  ): void;
+  memberPromote(id: bigint, context: RequestContext, done: Completion<MemberChangeResult>): void;
+
+  alarm(
+    request: AlarmRequest,
+    context: RequestContext,
+    done: Completion<readonly AlarmMember[]>,
+  ): void;
+  status(context: RequestContext): StatusResult;
+  /** CRC-32C over the whole backend. */
+  hash(context: RequestContext, done: Completion<number>): void;
+  hashKV(revision: number, context: RequestContext, done: Completion<HashKVResult>): void;
+  defragment(context: RequestContext, done: Completion<void>): void;
+  /** Storage version as text ("" if unknown), and the image of the backend. */
+  snapshot(context: RequestContext): Promise<{ version: string; image: BackendSnapshot }>;
+  moveLeader(targetID: bigint, context: RequestContext, done: Completion<void>): void;
+  /** The cluster version, for the response. */
+  downgrade(
+    request: DowngradeOperation,
+    context: RequestContext,
+    done: Completion<{ readonly version: string }>,
+  ): void;
+
+  authStatus(context: RequestContext, done: Completion<AuthStatusResult>): void;
+  /** Any other call of the Auth service, by its gRPC name, e.g. "UserAdd". */
+  authCall(method: string, context: RequestContext, done: Completion<never>): void;
+}
+
+export interface AuthStatusResult {
+  readonly enabled: boolean;
+  readonly authRevision: number;
+}
