@@ -1,0 +1,170 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { readCommandLine } from "./command-line.ts";
+import type { CommandLine } from "./command-line.ts";
+import { FLAGS, IGNORED_FLAGS, UNBUILT_FLAGS } from "./flags.ts";
+import type { FlagName } from "./flags.ts";
+import { helpText } from "./help.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "etcd-command-line-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+function read(words: readonly string[], environment: Record<string, string> = {}): CommandLine {
+  const result = readCommandLine(words, environment);
+  if (result === "version") throw new Error("unexpected version");
+  return result;
+}
+
+function readFile(text: string): CommandLine {
+  const path = join(directory, "etcd.conf.yml");
+  writeFileSync(path, text);
+  return read(["--config-file", path, "--name", "ignored"]);
+}
+
+describe("readCommandLine()", () => {
+  test("gives etcd's defaults", () => {
+    expect(read([]).config).toMatchObject({
+      name: "default",
+      dataDir: "default.etcd",
+      walDir: "default.etcd/member/wal",
+      initialCluster: "default=http://localhost:2380",
+      snapshotCount: 10_000,
+      backendBatchIntervalMs: 100,
+      watchProgressNotifyIntervalMs: 600_000,
+    });
+  });
+
+  test("derives the directory and the initial cluster from the name", () => {
+    const { config } = read(["--name=s1", "-initial-advertise-peer-urls", "http://10.0.0.1:2380"]);
+    expect(config.dataDir).toBe("s1.etcd");
+    expect(config.initialCluster).toBe("s1=http://10.0.0.1:2380");
+  });
+
+  test("reads variables, and refuses one beside its flag", () => {
+    const { config, environment } = read([], { ETCD_NAME: "e", ETCD_FOO: "1", ETCD_VERSION: "3" });
+    expect(config.name).toBe("e");
+    expect(environment.unrecognized).toEqual(["ETCD_FOO=1"]);
+    expect(() => read(["--name=a"], { ETCD_NAME: "e" })).toThrow("conflicting environment");
+  });
+
+  test.each([
+    [["foo"], '"foo" is not a valid flag'],
+    [["--listen-client-urls=http://127.0.0.1:1"], "--advertise-client-urls is required"],
+    [["--cert-file=a.pem"], "--cert-file is a flag of etcd that etcd-ts has not built yet"],
+    [["--force-new-cluster"], "--force-new-cluster is a flag of etcd"],
+    [["--auth-token=jwt,x"], "--auth-token is a flag of etcd"],
+    [["--auto-compaction-mode=x"], 'unknown auto-compaction-mode "x"'],
+    [["--log-format=x"], "unknown log format: x, supported values json, console"],
+    [["--log-level=foo"], 'unrecognized level: "foo"'],
+    [["--logger=capnslog"], "--logger=capnslog is removed in v3.5"],
+    [["--discovery-fallback=proxy"], "v2 proxy is deprecated"],
+    [["--initial-cluster=a=http://a:1", "--discovery-srv="], "multiple discovery or bootstrap"],
+    [["--config-file=/nonexistent"], "open /nonexistent: no such file or directory"],
+    [["--feature-gates=LeaseCheckpointPersist=true"], "requires enabling feature gate"],
+    [["--enable-log-rotation"], "--log-outputs requires a single file path"],
+    [
+      ["--experimental-initial-corrupt-check", "--feature-gates=AllAlpha=false"],
+      "cannot specify both flags",
+    ],
+  ])("refuses %j as a configuration", (words, message) => {
+    expect(() => read(words)).toThrow(message);
+  });
+
+  test.each([
+    [["--initial-cluster-state=foo"], "flag -initial-cluster-state: invalid value"],
+    [["--listen-client-urls=ftp://1.2.3.4:1"], "flag -listen-client-urls: URL scheme must be http"],
+    [["--feature-gates=Foo=true"], "flag -feature-gates: unrecognized feature gate: Foo"],
+    [["--v2-deprecation=not-yet"], "flag -v2-deprecation"],
+    [["--bogus"], "flag provided but not defined: -bogus"],
+  ])("refuses %j as a command line", (words, message) => {
+    expect(() => read(words)).toThrow(expect.objectContaining({ code: "FLAG" }));
+    expect(() => read(words)).toThrow(message);
+  });
+
+  test("accepts an unbuilt flag at its default", () => {
+    expect(() => read(["--auth-token=simple", "--cert-file=", "--auto-tls=false"])).not.toThrow();
+  });
+
+  test("refuses each unbuilt flag by name", () => {
+    for (const name of UNBUILT_FLAGS) {
+      const { isBoolean, defaultValue } = FLAGS[name];
+      const value = isBoolean ? String(defaultValue !== true) : "7s";
+      const words = [`--${name}=${typeof defaultValue === "number" ? numberFor(name) : value}`];
+      expect(() => read(words), name).toThrow(`--${name} is a flag of etcd`);
+    }
+  });
+
+  test("takes experimental spellings, with a warning", () => {
+    const { config, warnings } = read([
+      "--experimental-watch-progress-notify-interval=5s",
+      "--experimental-initial-corrupt-check=true",
+    ]);
+    expect(config.watchProgressNotifyIntervalMs).toBe(5000);
+    expect(config.featureGates.InitialCorruptCheck).toBe(true);
+    expect(warnings).toHaveLength(2);
+  });
+
+  test("raises raft time-outs to their floor", () => {
+    expect(read(["--raft-read-timeout=1s"]).config.raftReadTimeoutMs).toBe(5000);
+  });
+
+  test("answers --version before anything else is checked", () => {
+    expect(readCommandLine(["--version", "--log-level=foo"], {})).toBe("version");
+  });
+});
+
+function numberFor(name: FlagName): string {
+  return /^\d+$/.test(FLAGS[name].defaultText) ? "7" : "7s";
+}
+
+describe("--config-file", () => {
+  test("replaces flags, reads nanoseconds, lists and nested keys", () => {
+    const { config } = readFile(`
+name: from-file
+election-timeout: 2000
+grpc-keepalive-min-time: 3000000000
+listen-client-urls: http://127.0.0.1:1,http://127.0.0.1:2
+advertise-client-urls: http://127.0.0.1:1
+log-outputs: [stderr]
+cors: "http://a,http://b"
+unknown-key: 1
+client-transport-security:
+  cert-file: ""
+`);
+    expect(config.name).toBe("from-file");
+    expect(config.electionTimeoutMs).toBe(2000);
+    expect(config.grpcKeepaliveMinTimeMs).toBe(3000);
+    expect(config.listenClientURLs).toHaveLength(2);
+    expect(config.logOutputs).toEqual(["stderr"]);
+    expect(config.cors).toEqual(["http://a", "http://b"]);
+  });
+
+  test("reads JSON", () => {
+    expect(readFile('{"name": "j", "pre-vote": false}').config).toMatchObject({
+      name: "j",
+      preVote: false,
+    });
+  });
+
+  test.each([
+    ["name: [1]", "name has a value of another type"],
+    ["- a", "expected a mapping"],
+    ["a: b: c", "etcd.conf.yml"],
+    ["max-txn-ops: many", "parse error"],
+    ["client-transport-security: {cert-file: a}", "--cert-file is a flag of etcd"],
+    ["listen-client-urls: http://127.0.0.1:1", "--advertise-client-urls is required"],
+  ])("refuses %j", (text, message) => {
+    expect(() => readFile(text)).toThrow(message);
+  });
+});
+
+test("helpText() names every flag that means something", () => {
+  const text = helpText();
+  const silent = new Set<string>([...IGNORED_FLAGS, "version", "config-file"]);
+  for (const name of Object.keys(FLAGS)) {
+    if (silent.has(name) || name.startsWith("experimental-")) continue;
+    expect(text).toContain(`  --${name} '`);
+  }
+});
