@@ -1,0 +1,143 @@
+/**
+ * An open file of Node.
+ *
+ * Invariants:
+ * - A write settles only when all its bytes are with the operating system.
+ * - After a failed sync the handle refuses to write and to sync: the system may have dropped the
+ *   bytes and called them clean, so a second sync that succeeds would prove nothing.
+ * - Operations under way when `close` is called are the caller's to await first.
+ */
+
+import * as fs from "node:fs";
+
+import type { DiskFile } from "@etcd-ts/base";
+import { DiskError, invariant } from "@etcd-ts/base";
+
+import { guard, settle } from "./disk-errors.ts";
+import type { LockSupport } from "./file-lock.ts";
+
+const ZEROS_BYTES = 1 << 20;
+let zeros: Uint8Array | undefined;
+
+export class NodeFile implements DiskFile {
+  readonly path: string;
+  /** The locks held; undefined if none was asked for. */
+  readonly lock: LockSupport | undefined;
+  readonly #isReadOnly: boolean;
+  #fd: number;
+  #syncFailure: DiskError | undefined = undefined;
+
+  constructor(fd: number, path: string, isReadOnly: boolean, lock: LockSupport | undefined) {
+    this.#fd = fd;
+    this.path = path;
+    this.lock = lock;
+    this.#isReadOnly = isReadOnly;
+  }
+
+  sizeBytes(): number {
+    this.#check();
+    return guard("stat", this.path, () => fs.fstatSync(this.#fd).size);
+  }
+
+  read(target: Uint8Array, offsetBytes: number): number {
+    this.#check();
+    let done = 0;
+    while (done < target.length) {
+      const left = target.length - done;
+      const count = guard("read", this.path, () =>
+        fs.readSync(this.#fd, target, done, left, offsetBytes + done),
+      );
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
+  }
+
+  async write(chunks: readonly Uint8Array[], offsetBytes: number): Promise<void> {
+    this.#checkWritable();
+    let rest = chunks.filter((chunk) => chunk.length > 0);
+    let at = offsetBytes;
+    while (rest.length > 0) {
+      const written = await this.#writeSome(rest, at);
+      if (written === 0) throw new DiskError("IO", this.path, `write ${this.path}: no progress`);
+      at += written;
+      rest = dropFront(rest, written);
+    }
+  }
+
+  dataSync(): Promise<void> {
+    return this.#sync("fdatasync", fs.fdatasync);
+  }
+
+  sync(): Promise<void> {
+    return this.#sync("fsync", fs.fsync);
+  }
+
+  async truncate(sizeBytes: number): Promise<void> {
+    this.#checkWritable();
+    await settle("truncate", this.path, (done) => fs.ftruncate(this.#fd, sizeBytes, done));
+  }
+
+  /**
+   * Writes zeros rather than asking for blocks: a block that was never written costs the file
+   * system a journal commit when it is first used, on the path of an acknowledgement.
+   */
+  async preallocate(sizeBytes: number): Promise<void> {
+    this.#checkWritable();
+    zeros ??= new Uint8Array(ZEROS_BYTES);
+    for (let at = this.sizeBytes(); at < sizeBytes;) {
+      const length = Math.min(ZEROS_BYTES, sizeBytes - at);
+      await this.write([zeros.subarray(0, length)], at);
+      at += length;
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#fd < 0) return;
+    const fd = this.#fd;
+    this.#fd = -1;
+    await settle("close", this.path, (done) => fs.close(fd, done));
+  }
+
+  #writeSome(chunks: readonly Uint8Array[], offsetBytes: number): Promise<number> {
+    const only = chunks.length === 1 ? chunks[0] : undefined;
+    return settle<number>("write", this.path, (done) => {
+      if (only === undefined) fs.writev(this.#fd, chunks, offsetBytes, done);
+      else fs.write(this.#fd, only, 0, only.length, offsetBytes, done);
+    });
+  }
+
+  async #sync(name: string, run: typeof fs.fsync): Promise<void> {
+    this.#checkWritable();
+    try {
+      await settle(name, this.path, (done) => run(this.#fd, done));
+    } catch (error) {
+      if (error instanceof DiskError) this.#syncFailure = error;
+      throw error;
+    }
+  }
+
+  #check(): void {
+    invariant(this.#fd >= 0, () => `NodeFile: ${this.path} is closed`);
+  }
+
+  #checkWritable(): void {
+    this.#check();
+    if (this.#isReadOnly) {
+      throw new DiskError("ACCESS_DENIED", this.path, `${this.path}: opened for reading`);
+    }
+    if (this.#syncFailure !== undefined) {
+      const message = `${this.path}: an earlier sync failed`;
+      throw new DiskError("IO", this.path, message, { cause: this.#syncFailure });
+    }
+  }
+}
+
+function dropFront(chunks: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let left = bytes;
+  let first = 0;
+  while (first < chunks.length && left >= chunks[first]!.length) left -= chunks[first++]!.length;
+  const rest = chunks.slice(first);
+  if (left > 0) rest[0] = rest[0]!.subarray(left);
+  return rest;
+}
