@@ -1,0 +1,39 @@
+/** etcdserverpb.ResponseHeader: who answered, and at which revision. */
+
+import { MessageCodec, writeID, writeNumber } from "./fields.ts";
+
+export interface ResponseHeader {
+  readonly clusterID: bigint;
+  readonly memberID: bigint;
+  readonly revision: number;
+  readonly raftTerm: number;
+}
+
+/** Counters beyond 2^53 - 1 are refused. */
+export const ResponseHeaderCodec = new MessageCodec<ResponseHeader>({
+  create: () => ({ clusterID: 0n, memberID: 0n, revision: 0, raftTerm: 0 }),
+  encode(message, writer) {
+    writeID(writer, 1, message.clusterID);
+    writeID(writer, 2, message.memberID);
+    writeNumber(writer, 3, message.revision);
+    writeNumber(writer, 4, message.raftTerm);
+  },
+  field(draft, reader) {
+    switch (reader.field) {
+      case 1:
+        draft.clusterID = reader.uint64();
+        return true;
+      case 2:
+        draft.memberID = reader.uint64();
+        return true;
+      case 3:
+        draft.revision = reader.int64Number();
+        return true;
+      case 4:
+        draft.raftTerm = reader.uint64Number();
+        return true;
+      default:
+        return false;
+    }
+  },
+});
