@@ -5,10 +5,16 @@
  * generated twin is reachable only through `…Schema`. All others are exported as generated.
  */
 
-export { AlarmAction, AlarmMemberCodec, AlarmRequestCodec, AlarmType } from "./codec/alarm.ts";
-export type { AlarmMember, AlarmRequest } from "./codec/alarm.ts";
+export {
+  AlarmAction,
+  AlarmMemberCodec,
+  AlarmRequestCodec,
+  AlarmResponseCodec,
+  AlarmType,
+} from "./codec/alarm.ts";
+export type { AlarmMember, AlarmRequest, AlarmResponse } from "./codec/alarm.ts";
 export { generatedCodec } from "./codec/generated-codec.ts";
-export { EventCodec, EventType, KeyValueCodec } from "./codec/key-value.ts";
+export { EventCodec, EventType, generatedKeyValue, KeyValueCodec } from "./codec/key-value.ts";
 export type { Event, KeyValue } from "./codec/key-value.ts";
 export {
   CompactionRequestCodec,
@@ -56,7 +62,7 @@ export type {
 } from "./codec/lease.ts";
 export { InternalRaftRequestCodec, RequestHeaderCodec } from "./codec/raft-internal.ts";
 export type { InternalRaftRequest, RaftOperation, RequestHeader } from "./codec/raft-internal.ts";
-export { ResponseHeaderCodec } from "./codec/response-header.ts";
+export { generatedHeader, ResponseHeaderCodec } from "./codec/response-header.ts";
 export type { ResponseHeader } from "./codec/response-header.ts";
 export {
   CompareCodec,
@@ -93,6 +99,19 @@ export type {
 export * from "./errors/grpc-codes.ts";
 export * from "./errors/rpc-errors.ts";
 export * from "./errors/server-errors.ts";
+export {
+  Auth,
+  Cluster,
+  Election,
+  Health,
+  KV,
+  Lease,
+  Lock,
+  Maintenance,
+  METHODS,
+  Watch,
+} from "./method.ts";
+export type { MethodDescriptor, MethodKind } from "./method.ts";
 export * from "./version.ts";
 
 export * from "./gen/authpb/auth_pb.ts";

@@ -1,6 +1,15 @@
 /** Alarms: what the log carries to raise and lift them, and what the `alarm` bucket keeps. */
 
-import { MessageCodec, writeID, writeNumber } from "./fields.ts";
+import {
+  append,
+  MessageCodec,
+  writeID,
+  writeMessage,
+  writeMessages,
+  writeNumber,
+} from "./fields.ts";
+import { ResponseHeaderCodec } from "./response-header.ts";
+import type { ResponseHeader } from "./response-header.ts";
 
 /** etcdserverpb.AlarmType. */
 export const AlarmType = { NONE: 0, NOSPACE: 1, CORRUPT: 2 } as const;
@@ -61,6 +70,32 @@ export const AlarmRequestCodec = new MessageCodec<AlarmRequest>({
         return true;
       case 3:
         draft.alarm = reader.int32();
+        return true;
+      default:
+        return false;
+    }
+  },
+});
+
+/** etcdserverpb.AlarmResponse. */
+export interface AlarmResponse {
+  readonly header: ResponseHeader | undefined;
+  readonly alarms: readonly AlarmMember[];
+}
+
+export const AlarmResponseCodec = new MessageCodec<AlarmResponse>({
+  create: () => ({ header: undefined, alarms: [] }),
+  encode(message, writer) {
+    writeMessage(writer, 1, ResponseHeaderCodec, message.header);
+    writeMessages(writer, 2, AlarmMemberCodec, message.alarms);
+  },
+  field(draft, reader) {
+    switch (reader.field) {
+      case 1:
+        draft.header = ResponseHeaderCodec.decodeField(draft.header, reader);
+        return true;
+      case 2:
+        append(draft.alarms, AlarmMemberCodec.decodeField(undefined, reader));
         return true;
       default:
         return false;

@@ -5,8 +5,11 @@
  * in number order, zero values left out.
  */
 
+import { create } from "@bufbuild/protobuf";
 import { EMPTY_BYTES } from "@etcd-ts/base";
 
+import { KeyValueSchema } from "../gen/mvccpb/kv_pb.ts";
+import type { KeyValue as GeneratedKeyValue } from "../gen/mvccpb/kv_pb.ts";
 import { MessageCodec, writeBytes, writeID, writeMessage, writeNumber } from "./fields.ts";
 
 /** mvccpb.KeyValue. */
@@ -76,6 +79,18 @@ export const KeyValueCodec = new MessageCodec<KeyValue>({
     }
   },
 });
+
+/** The same record, for a response that is used as generated. */
+export function generatedKeyValue(kv: KeyValue): GeneratedKeyValue {
+  return create(KeyValueSchema, {
+    key: kv.key,
+    createRevision: BigInt(kv.createRevision),
+    modRevision: BigInt(kv.modRevision),
+    version: BigInt(kv.version),
+    value: kv.value,
+    lease: kv.lease,
+  });
+}
 
 /** mvccpb.Event.EventType. */
 export const EventType = { PUT: 0, DELETE: 1 } as const;

@@ -1,5 +1,9 @@
 /** etcdserverpb.ResponseHeader: who answered, and at which revision. */
 
+import { create } from "@bufbuild/protobuf";
+
+import { ResponseHeaderSchema } from "../gen/etcdserverpb/rpc_pb.ts";
+import type { ResponseHeader as GeneratedHeader } from "../gen/etcdserverpb/rpc_pb.ts";
 import { MessageCodec, writeID, writeNumber } from "./fields.ts";
 
 export interface ResponseHeader {
@@ -37,3 +41,13 @@ export const ResponseHeaderCodec = new MessageCodec<ResponseHeader>({
     }
   },
 });
+
+/** The same header, for a response that is used as generated. */
+export function generatedHeader(header: ResponseHeader): GeneratedHeader {
+  return create(ResponseHeaderSchema, {
+    clusterId: header.clusterID,
+    memberId: header.memberID,
+    revision: BigInt(header.revision),
+    raftTerm: BigInt(header.raftTerm),
+  });
+}
