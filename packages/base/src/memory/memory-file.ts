@@ -24,6 +24,10 @@ export class MemoryFile implements DiskFile {
 
   /** @throws {DiskError} LOCKED */
   constructor(disk: MemoryDisk, path: string, inode: MemoryInode, options: OpenOptions) {
+    invariant(
+      options.lock !== "exclusive" || options.mode !== "read",
+      () => `MemoryFile: ${path}: an exclusive lock needs a file open for writing`,
+    );
     this.path = path;
     this.#disk = disk;
     this.#inode = inode;
