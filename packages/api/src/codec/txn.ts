@@ -39,10 +39,10 @@ import { ResponseHeaderCodec } from "./response-header.ts";
 import type { ResponseHeader } from "./response-header.ts";
 
 /**
- * Transactions within a transaction. Every level costs at least one operation, so the default
- * budget of 128 operations (`--max-txn-ops`) ends at half of this.
+ * Levels of transactions within a transaction. Every level costs at least one operation, so the
+ * default budget of 128 operations (`--max-txn-ops`) allows no more either.
  */
-export const TXN_DEPTH_MAX = 256;
+export const TXN_DEPTH_MAX = 128;
 
 /** etcdserverpb.Compare.CompareResult. */
 export const CompareResult = { EQUAL: 0, GREATER: 1, LESS: 2, NOT_EQUAL: 3 } as const;
