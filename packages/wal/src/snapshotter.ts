@@ -241,7 +241,7 @@ function decodeSnapFile(bytes: Uint8Array, path: string): Snapshot {
     let data: Uint8Array | undefined;
     const reader = new WireReader(bytes);
     while (reader.next()) {
-      if (reader.field === 1) crc = reader.uint32();
+      if (reader.field === 1) crc = reader.uint64Number();
       else if (reader.field === 2) data = reader.view();
       else reader.skip();
     }

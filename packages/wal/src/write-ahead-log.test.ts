@@ -1,5 +1,7 @@
 import { MemoryDisk, crc32c, MemoryLogger, SeededRandom } from "@etcd-ts/base";
 import type { Entry, HardState } from "@etcd-ts/raft";
+import process from "node:process";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
@@ -127,7 +129,7 @@ describe("WriteAheadLog", () => {
         disk.settle();
         const saves = savesOf(steps);
         const wal = await WriteAheadLog.create(disk, DIRECTORY, METADATA, options());
-        await new Promise((resolve) => setImmediate(resolve));
+        await setImmediate();
         disk.powerOffAfter(operations);
         let acknowledged = 0;
         for (const save of saves) {
@@ -177,7 +179,7 @@ describe("WriteAheadLog", () => {
   test("save() shares one write and one sync among calls made during a sync", async () => {
     const disk = new MemoryDisk();
     const wal = await WriteAheadLog.create(disk, DIRECTORY, METADATA, options(1 << 20));
-    await new Promise((resolve) => setImmediate(resolve));
+    await setImmediate();
     disk.resetCounts();
     const saves = Array.from({ length: 50 }, (_, i) => wal.save(hardState(i), [entry(i + 1)]));
     await Promise.all(saves);
@@ -191,7 +193,7 @@ describe("WriteAheadLog", () => {
   test("save() syncs for entries, votes and terms, not for a commit alone", async () => {
     const disk = new MemoryDisk();
     const wal = await WriteAheadLog.create(disk, DIRECTORY, METADATA, options());
-    await new Promise((resolve) => setImmediate(resolve));
+    await setImmediate();
     const syncsOf = async (state: HardState | undefined, batch: Entry[]): Promise<number> => {
       disk.resetCounts();
       await wal.save(state, batch);
