@@ -1,0 +1,183 @@
+/**
+ * A cursor: the path from the root of a bucket to one entry.
+ *
+ * Invariants:
+ * - While `#place` is "on" and the bucket's version is `#version`, the path leads to the entry
+ *   with `#key`. Otherwise the place is found again by key.
+ * - Keys come in strict order across pages; a file in which they do not is refused, so that a
+ *   walk ends whatever the file says.
+ */
+
+import { invariant } from "@etcd-ts/base";
+import {
+  type BranchHolder,
+  type Holder,
+  type LeafHolder,
+  type TreeBucket,
+  isLeafHolder,
+  pageIDOf,
+} from "./bucket.ts";
+import type { Cursor, CursorEntry } from "./types.ts";
+
+/** "gap": between keys, where `#key` was; "start", "end": outside of all keys. */
+type Place = "unset" | "on" | "gap" | "start" | "end";
+
+export class TreeCursor implements Cursor {
+  readonly #bucket: TreeBucket;
+  #place: Place = "unset";
+  #version = 0;
+  #key: Uint8Array | undefined;
+  readonly #branches: BranchHolder[] = [];
+  readonly #positions: number[] = [];
+  #leaf: LeafHolder | undefined;
+  #i = 0;
+
+  constructor(bucket: TreeBucket) {
+    this.#bucket = bucket;
+  }
+
+  first(): CursorEntry | undefined {
+    this.#restart();
+    this.#descend(this.#bucket.root(), false);
+    return this.#settle(this.#leaf!.count > 0 || this.#nextLeaf(undefined), "end");
+  }
+
+  last(): CursorEntry | undefined {
+    this.#restart();
+    this.#descend(this.#bucket.root(), true);
+    return this.#settle(this.#leaf!.count > 0 || this.#previousLeaf(undefined), "start");
+  }
+
+  seek(key: Uint8Array): CursorEntry | undefined {
+    return this.#settle(this.#find(key), "end");
+  }
+
+  next(): CursorEntry | undefined {
+    this.#bucket.assertUsable();
+    if (this.#place === "unset" || this.#place === "start") return this.first();
+    if (this.#place === "end") return undefined;
+    const key = this.#key!;
+    if (this.#place === "on" && this.#version === this.#bucket.version) this.#i++;
+    else {
+      if (!this.#find(key)) return this.#settle(false, "end");
+      if (this.#leaf!.compareKeyAt(this.#i, key) === 0) this.#i++;
+    }
+    return this.#settle(this.#i < this.#leaf!.count || this.#nextLeaf(key), "end");
+  }
+
+  previous(): CursorEntry | undefined {
+    this.#bucket.assertUsable();
+    if (this.#place === "unset" || this.#place === "end") return this.last();
+    if (this.#place === "start") return undefined;
+    const key = this.#key!;
+    if (this.#place !== "on" || this.#version !== this.#bucket.version) {
+      if (!this.#find(key)) return this.last();
+    }
+    this.#i--;
+    return this.#settle(this.#i >= 0 || this.#previousLeaf(key), "start");
+  }
+
+  delete(): void {
+    invariant(this.#place === "on", () => "Cursor.delete: not on an entry");
+    this.#bucket.delete(this.#key!);
+    this.#place = "gap";
+  }
+
+  /** Goes to the first entry at or after `key`; false if there is none. */
+  #find(key: Uint8Array): boolean {
+    this.#restart();
+    let holder: Holder = this.#bucket.root();
+    while (!isLeafHolder(holder)) {
+      const i = holder.childPosition(key);
+      holder = this.#enter(holder, i);
+    }
+    this.#leaf = holder;
+    this.#i = holder.lowerBound(key);
+    return this.#i < holder.count || this.#nextLeaf(undefined);
+  }
+
+  #restart(): void {
+    this.#bucket.assertUsable();
+    this.#version = this.#bucket.version;
+    this.#branches.length = 0;
+    this.#positions.length = 0;
+  }
+
+  /** Adds a branch to the path and returns its child `i`. */
+  #enter(branch: BranchHolder, i: number): Holder {
+    this.#bucket.assertDepth(this.#branches.length, branch);
+    this.#branches.push(branch);
+    this.#positions.push(i);
+    return this.#bucket.childOf(branch, i);
+  }
+
+  /** Follows the first or the last children down to a leaf. */
+  #descend(from: Holder, toLast: boolean): void {
+    let holder = from;
+    while (!isLeafHolder(holder)) holder = this.#enter(holder, toLast ? holder.count - 1 : 0);
+    this.#leaf = holder;
+    this.#i = toLast ? holder.count - 1 : 0;
+  }
+
+  /** Goes to the first entry of the next leaf that has one. */
+  #nextLeaf(after: Uint8Array | undefined): boolean {
+    for (let passed = 0; ; passed++) {
+      let level = this.#branches.length - 1;
+      while (level >= 0 && this.#positions[level]! + 1 >= this.#branches[level]!.count) level--;
+      if (level < 0) return false;
+      this.#branches.length = level + 1;
+      this.#positions.length = level + 1;
+      this.#positions[level]! += 1;
+      this.#descend(this.#bucket.childOf(this.#branches[level]!, this.#positions[level]!), false);
+      if (this.#leaf!.count > 0) break;
+      this.#assertPassed(passed);
+    }
+    if (after !== undefined && this.#leaf!.compareKeyAt(this.#i, after) <= 0)
+      throw this.#unordered();
+    return true;
+  }
+
+  /** Goes to the last entry of the leaf before that has one. */
+  #previousLeaf(before: Uint8Array | undefined): boolean {
+    for (let passed = 0; ; passed++) {
+      let level = this.#branches.length - 1;
+      while (level >= 0 && this.#positions[level]! === 0) level--;
+      if (level < 0) return false;
+      this.#branches.length = level + 1;
+      this.#positions.length = level + 1;
+      this.#positions[level]! -= 1;
+      this.#descend(this.#bucket.childOf(this.#branches[level]!, this.#positions[level]!), true);
+      if (this.#leaf!.count > 0) break;
+      this.#assertPassed(passed);
+    }
+    if (before !== undefined && this.#leaf!.compareKeyAt(this.#i, before) >= 0) {
+      throw this.#unordered();
+    }
+    return true;
+  }
+
+  /** Empty leaves do not show in the key order; there cannot be more than pages. */
+  #assertPassed(leaves: number): void {
+    const { store } = this.#bucket.context;
+    if (leaves <= store.filePages) return;
+    const id = pageIDOf(this.#leaf!);
+    throw store.fault(id, `page ${id}: more empty leaves than pages`);
+  }
+
+  #unordered(): Error {
+    const id = pageIDOf(this.#leaf!);
+    return this.#bucket.context.store.fault(id, `page ${id}: keys are not in order`);
+  }
+
+  #settle(found: boolean, otherwise: Place): CursorEntry | undefined {
+    if (!found) {
+      this.#place = otherwise;
+      return undefined;
+    }
+    const leaf = this.#leaf!;
+    this.#place = "on";
+    const key = leaf.keyAt(this.#i);
+    this.#key = key;
+    return { key, value: leaf.isBucketAt(this.#i) ? undefined : leaf.valueAt(this.#i) };
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * Which pages a writer may take, and which wait for readers.
+ *
+ * A page taken by transaction `a` and given up by transaction `f` is part of the states a..f-1. It
+ * may be taken again once `f` is committed and no reader of such a state is open.
+ *
+ * Invariants:
+ * - A bit is set for each free page; a pending page's bit is clear.
+ * - A page is free, pending once, or in use: giving up a page twice is refused.
+ */
+
+import { invariant } from "@etcd-ts/base";
+import { FIRST_DATA_PAGE } from "./format.ts";
+
+/** Run lengths for which the search remembers where to begin. */
+const HINTED_RUN_MAX = 32;
+
+/** Pages given up by one transaction: triples of first page, count, and taken-by txid. */
+interface PendingGroup {
+  readonly txid: number;
+  runs: number[];
+}
+
+export class Freelist {
+  #bits: Uint32Array;
+  #freeCount = 0;
+  #pendingCount = 0;
+  /** Groups seen by a release since which no reader has ended: looking again is in vain. */
+  #held: PendingGroup[] = [];
+  #fresh: PendingGroup[] = [];
+  #pendingPages = new Set<number>();
+  /** Who took a page, while readers are open that do not have it; by first page. */
+  #takenBy = new Map<number, number>();
+  /** Pairs of first page and count taken by the open writer, for rollback. */
+  #taken: number[] = [];
+  /** No run of `n` free pages begins below `#hints[n]`. */
+  readonly #hints = new Int32Array(HINTED_RUN_MAX + 1).fill(FIRST_DATA_PAGE);
+
+  constructor(pages: number) {
+    this.#bits = new Uint32Array((pages >>> 5) + 1);
+  }
+
+  get freeCount(): number {
+    return this.#freeCount;
+  }
+
+  get pendingCount(): number {
+    return this.#pendingCount;
+  }
+
+  isFree(page: number): boolean {
+    const word = page >>> 5;
+    return word < this.#bits.length && (this.#bits[word]! & (1 << (page & 31))) !== 0;
+  }
+
+  /** Makes a run free that is neither free nor pending. */
+  addFree(first: number, count: number): void {
+    const end = first + count;
+    if (end > this.#bits.length * 32) this.#grow(end);
+    for (let page = first; page < end; page++) {
+      invariant(!this.isFree(page), () => `addFree: page ${page} is free already`);
+      this.#bits[page >>> 5]! |= 1 << (page & 31);
+    }
+    this.#freeCount += count;
+    const hints = this.#hints;
+    for (let n = 1; n <= HINTED_RUN_MAX; n++) {
+      const start = first - n + 1;
+      if (start < hints[n]!) hints[n] = Math.max(start, FIRST_DATA_PAGE);
+    }
+  }
+
+  /**
+   * Takes the lowest run of `count` free pages.
+   *
+   * @param recordTaker - readers are open: remember that they do not need it
+   * @returns its first page; undefined if there is none
+   */
+  take(count: number, txid: number, recordTaker: boolean): number | undefined {
+    if (this.#freeCount < count) return undefined;
+    const isHinted = count <= HINTED_RUN_MAX;
+    const first = this.#findRun(count, isHinted ? this.#hints[count]! : FIRST_DATA_PAGE);
+    if (isHinted) this.#hints[count] = first === undefined ? 2 ** 31 - 1 : first + count;
+    if (first === undefined) return undefined;
+    for (let page = first; page < first + count; page++) {
+      this.#bits[page >>> 5]! &= ~(1 << (page & 31));
+    }
+    this.#freeCount -= count;
+    this.noteTaken(first, count, txid, recordTaker);
+    return first;
+  }
+
+  /** Records a run taken from above the high-water mark. */
+  noteTaken(first: number, count: number, txid: number, recordTaker: boolean): void {
+    this.#taken.push(first, count);
+    if (recordTaker) this.#takenBy.set(first, txid);
+  }
+
+  /**
+   * Gives up a run as of transaction `txid`.
+   *
+   * @returns a page of it that was not in use, in which case nothing has changed
+   */
+  give(first: number, count: number, txid: number): number | undefined {
+    for (let page = first; page < first + count; page++) {
+      if (this.isFree(page) || this.#pendingPages.has(page)) return page;
+    }
+    let group = this.#fresh.at(-1);
+    if (group === undefined || group.txid !== txid) {
+      group = { txid, runs: [] };
+      this.#fresh.push(group);
+    }
+    for (let page = first; page < first + count; page++) this.#pendingPages.add(page);
+    group.runs.push(first, count, this.#takenBy.get(first) ?? 0);
+    this.#takenBy.delete(first);
+    this.#pendingCount += count;
+    return undefined;
+  }
+
+  /**
+   * Frees what no reader needs any more. Every pending group must be committed.
+   *
+   * @param readers - txids of the open readers
+   * @param readersEnded - a reader has ended since the last call
+   */
+  release(readers: readonly number[], readersEnded: boolean): void {
+    if (readers.length === 0) this.#takenBy.clear();
+    const looked = readersEnded ? [...this.#held, ...this.#fresh] : this.#fresh;
+    const kept: PendingGroup[] = [];
+    for (const group of looked) {
+      this.#releaseGroup(group, readers);
+      if (group.runs.length > 0) kept.push(group);
+    }
+    if (readersEnded) this.#held = kept;
+    else this.#held.push(...kept);
+    this.#fresh = [];
+  }
+
+  /** Ends the open writer: what it took stays taken. */
+  commit(): void {
+    this.#taken = [];
+  }
+
+  /** Undoes all the open writer took and gave up; pages from `highWater` on are gone. */
+  rollback(txid: number, highWater: number): void {
+    const group = this.#fresh.at(-1);
+    if (group?.txid === txid) {
+      this.#fresh.pop();
+      for (let i = 0; i < group.runs.length; i += 3) this.#unpend(group.runs, i);
+    }
+    for (let i = 0; i < this.#taken.length; i += 2) {
+      const first = this.#taken[i]!;
+      const count = this.#taken[i + 1]!;
+      this.#takenBy.delete(first);
+      if (first < highWater) this.addFree(first, count);
+    }
+    this.#taken = [];
+  }
+
+  /**
+   * Calls `visit` for each page below `highWater` that is no part of the state `txid`, the last
+   * committed one: free, pending, or taken by the open writer. In no order.
+   */
+  forEachUnused(txid: number, highWater: number, visit: (page: number) => void): void {
+    const runs: number[] = [...this.#taken];
+    for (const group of [...this.#held, ...this.#fresh]) {
+      if (group.txid > txid) continue;
+      for (let i = 0; i < group.runs.length; i += 3) {
+        runs.push(group.runs[i]!, group.runs[i + 1]!);
+      }
+    }
+    for (let i = 0; i < runs.length; i += 2) {
+      const end = Math.min(runs[i]! + runs[i + 1]!, highWater);
+      for (let page = runs[i]!; page < end; page++) visit(page);
+    }
+    for (let page = FIRST_DATA_PAGE; page < highWater; page++) if (this.isFree(page)) visit(page);
+  }
+
+  /** Ids of free and pending pages in order: what a stored freelist holds. */
+  sortedIDs(): number[] {
+    const ids: number[] = [];
+    for (let word = 0; word < this.#bits.length; word++) {
+      if (this.#bits[word] === 0) continue;
+      for (let page = word * 32; page < word * 32 + 32; page++) {
+        if (this.isFree(page)) ids.push(page);
+      }
+    }
+    for (const page of this.#pendingPages) ids.push(page);
+    return ids.sort((a, b) => a - b);
+  }
+
+  #releaseGroup(group: PendingGroup, readers: readonly number[]): void {
+    const { runs, txid } = group;
+    const kept: number[] = [];
+    for (let i = 0; i < runs.length; i += 3) {
+      const takenBy = runs[i + 2]!;
+      if (readers.some((reader) => reader >= takenBy && reader < txid)) {
+        kept.push(runs[i]!, runs[i + 1]!, takenBy);
+        continue;
+      }
+      this.#unpend(runs, i);
+      this.addFree(runs[i]!, runs[i + 1]!);
+    }
+    group.runs = kept;
+  }
+
+  #unpend(runs: readonly number[], i: number): void {
+    const end = runs[i]! + runs[i + 1]!;
+    for (let page = runs[i]!; page < end; page++) this.#pendingPages.delete(page);
+    this.#pendingCount -= runs[i + 1]!;
+  }
+
+  #grow(pages: number): void {
+    const bits = new Uint32Array(Math.max((pages >>> 5) + 1, this.#bits.length * 2));
+    bits.set(this.#bits);
+    this.#bits = bits;
+  }
+
+  /** First page of the lowest run of `count` free pages from `from` on. */
+  #findRun(count: number, from: number): number | undefined {
+    const limit = this.#bits.length * 32;
+    for (let page = from; page < limit;) {
+      const word = this.#bits[page >>> 5]! >>> (page & 31);
+      if (word === 0) {
+        page = (page | 31) + 1;
+        continue;
+      }
+      page += trailingZeros(word);
+      const end = this.#runEnd(page, page + count);
+      if (end - page >= count) return page;
+      page = end;
+    }
+    return undefined;
+  }
+
+  /** Where the run of free pages from `page` ends, at most `limit` or a little above. */
+  #runEnd(page: number, limit: number): number {
+    let at = page;
+    while (at < limit && at >>> 5 < this.#bits.length) {
+      const taken = ~this.#bits[at >>> 5]! >>> (at & 31);
+      if (taken !== 0) return at + trailingZeros(taken);
+      at = (at | 31) + 1;
+    }
+    return at;
+  }
+}
+
+/** Zero bits below the lowest one; `word` is not 0. */
+function trailingZeros(word: number): number {
+  return 31 - Math.clz32(word & -word);
+}
