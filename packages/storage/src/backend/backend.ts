@@ -1,0 +1,517 @@
+/**
+ * Buffered batch transactions over the bbolt file.
+ *
+ * Changes gather in a memory buffer and are visible to reads at once. Every 100 ms, or after
+ * 10,000 changes, the buffer is frozen and written as one bbolt transaction in the background,
+ * while new changes gather in the next buffer. A read looks at the new buffer, the frozen one, and
+ * then the file as last committed, so nobody waits for a commit.
+ *
+ * Invariants:
+ * - A buffer is frozen between two synchronous stretches of the caller, never inside one. What a
+ *   caller changes without an `await` is in one bbolt transaction, together with what the
+ *   pre-commit hooks add (consistent index, conf state).
+ * - At most one job of {commit, begin snapshot, defragment} runs at a time, in order of request.
+ * - The file may lag behind; the write-ahead log holds what it lacks. A commit that fails is final:
+ *   nothing more is written, `onFatal` is told once, and every `commit()` rejects.
+ */
+
+import { compareBytes, EtcdError, invariant, latin1FromBytes } from "@etcd-ts/base";
+import type { Clock, Disk, Logger, Metrics, Timer } from "@etcd-ts/base";
+import { Database } from "@etcd-ts/bbolt";
+import type { Bucket, ReadTransaction } from "@etcd-ts/bbolt";
+import { BUCKETS } from "./bucket.ts";
+import type { BucketName } from "./bucket.ts";
+import { fillTransaction } from "./commit.ts";
+import { defragmentInto, removeStaleFiles, temporaryPath } from "./defragment.ts";
+import { hashTransaction } from "./hash.ts";
+import type { HashSkip } from "./hash.ts";
+import { backendMetrics } from "./metrics.ts";
+import type { BackendMetrics } from "./metrics.ts";
+import { BackendSnapshot } from "./snapshot.ts";
+import { ChangeCursor, WriteBuffer } from "./write-buffer.ts";
+import type { BucketBuffer } from "./write-buffer.ts";
+
+/** etcd's `--backend-batch-interval` when it is not set. */
+export const BATCH_INTERVAL_MS = 100;
+/** etcd's `--backend-batch-limit` when it is not set. */
+export const BATCH_LIMIT = 10_000;
+/** A batch is also closed at this size, so that large values do not pile up. */
+export const BATCH_BYTES_MAX = 32 * 1024 * 1024;
+/** `isOverloaded` from this many batches' worth of changes waiting for a commit. */
+export const OVERLOAD_BATCHES = 10;
+
+/** The file could not be written; the member must stop. */
+export class BackendFailedError extends EtcdError {
+  readonly code = "BACKEND_FAILED";
+}
+
+export interface BackendOptions {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** The bbolt file; made if it is missing. */
+  readonly path: string;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly batchIntervalMs?: number;
+  readonly batchLimit?: number;
+  /** `--unsafe-no-fsync`. */
+  readonly noSync?: boolean;
+  readonly cacheBytesMax?: number;
+  /** Told once, when a commit has failed. */
+  readonly onFatal?: (error: BackendFailedError) => void;
+}
+
+export interface KeyValuePair {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** One open file and who still reads it; closed when it is replaced and the last reader is gone. */
+interface FileInUse {
+  readonly database: Database;
+  readers: number;
+  isRetired: boolean;
+}
+
+export class Backend {
+  readonly #options: BackendOptions;
+  readonly #metrics: BackendMetrics;
+  readonly #batchIntervalMs: number;
+  readonly #batchLimit: number;
+  readonly #hooks: (() => void)[] = [];
+  #file: FileInUse;
+  #read: ReadTransaction;
+  readonly #readBuckets = new Map<BucketName, Bucket | undefined>();
+  #buffer = new WriteBuffer();
+  #frozen: WriteBuffer | undefined;
+  #sizeBytes = 0;
+  #sizeInUseBytes = 0;
+  #timer: Timer | undefined;
+  #jobs: Promise<unknown> = Promise.resolve();
+  #queuedCommit: Promise<void> | undefined;
+  #fatal: BackendFailedError | undefined;
+  #closing: Promise<void> | undefined;
+  #defragments = 0;
+  #drainWaiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
+
+  /**
+   * Opens the file, making it if it is missing, and removes what an interrupted defragmentation
+   * left beside it.
+   *
+   * @throws {CorruptionError} if it is no bbolt file
+   * @throws {DiskError} `LOCKED` if another process has it
+   */
+  static async open(options: BackendOptions): Promise<Backend> {
+    await removeStaleFiles(options.disk, options.path, options.logger);
+    const database = await openDatabase(options, options.path);
+    return new Backend(options, database);
+  }
+
+  private constructor(options: BackendOptions, database: Database) {
+    this.#options = options;
+    this.#metrics = backendMetrics(options.metrics);
+    this.#batchIntervalMs = options.batchIntervalMs ?? BATCH_INTERVAL_MS;
+    this.#batchLimit = options.batchLimit ?? BATCH_LIMIT;
+    invariant(this.#batchLimit > 0, () => `Backend: batchLimit ${this.#batchLimit}`);
+    this.#file = { database, readers: 0, isRetired: false };
+    this.#read = database.beginRead();
+    this.#measure();
+  }
+
+  get path(): string {
+    return this.#options.path;
+  }
+
+  /** Why the backend no longer writes, if it failed. */
+  get failure(): BackendFailedError | undefined {
+    return this.#fatal;
+  }
+
+  /** Makes sure the bucket exists from the next commit on. */
+  createBucket(bucket: BucketName): void {
+    if (this.#committedBucket(bucket) !== undefined) return;
+    this.#beforeChange();
+    this.#buffer.createBucket(bucket);
+  }
+
+  /**
+   * Visible to reads at once, durable after the next commit. Both byte strings are kept and must
+   * not change.
+   */
+  put(bucket: BucketName, key: Uint8Array, value: Uint8Array): void {
+    invariant(key.length > 0, () => `Backend.put: empty key in ${bucket}`);
+    this.#change(bucket, key, value);
+  }
+
+  /** Fine if the key is missing. */
+  delete(bucket: BucketName, key: Uint8Array): void {
+    this.#change(bucket, key, undefined);
+  }
+
+  /** The value, which must not be modified; undefined if the key is missing. */
+  get(bucket: BucketName, key: Uint8Array): Uint8Array | undefined {
+    const newest = this.#buffer.bucket(bucket);
+    const frozen = this.#frozen?.bucket(bucket);
+    if (newest !== undefined || frozen !== undefined) {
+      const name = latin1FromBytes(key);
+      const change = newest?.get(name) ?? frozen?.get(name);
+      if (change !== undefined) return change.value;
+    }
+    return this.#committedBucket(bucket)?.get(key);
+  }
+
+  /**
+   * Pairs of [begin, end) in key order.
+   *
+   * @param end - undefined for no upper bound
+   * @param limit - 0 or less for all
+   */
+  range(
+    bucket: BucketName,
+    begin: Uint8Array,
+    end: Uint8Array | undefined,
+    limit = 0,
+  ): KeyValuePair[] {
+    const pairs: KeyValuePair[] = [];
+    this.scan(bucket, begin, end, (key, value) => {
+      pairs.push({ key, value });
+      return limit <= 0 || pairs.length < limit;
+    });
+    return pairs;
+  }
+
+  forEach(bucket: BucketName, visit: (key: Uint8Array, value: Uint8Array) => void): void {
+    this.scan(bucket, new Uint8Array(0), undefined, (key, value) => {
+      visit(key, value);
+      return true;
+    });
+  }
+
+  /** Visits [begin, end) in key order until `visit` returns false; it may not change the bucket. */
+  scan(
+    bucket: BucketName,
+    begin: Uint8Array,
+    end: Uint8Array | undefined,
+    visit: (key: Uint8Array, value: Uint8Array) => boolean,
+  ): void {
+    const layers: BucketBuffer[] = [];
+    for (const buffer of [this.#buffer, this.#frozen]) {
+      const layer = buffer?.bucket(bucket);
+      if (layer !== undefined && layer.size > 0) layers.push(layer);
+    }
+    mergeScan(this.#committedBucket(bucket), layers, begin, end, visit);
+  }
+
+  /** `hook` runs before each commit and may put more into the same bbolt transaction. */
+  onPreCommit(hook: () => void): void {
+    this.#hooks.push(hook);
+  }
+
+  /**
+   * Writes what has gathered, without waiting for the interval.
+   *
+   * @returns resolves when everything put before the call is durable
+   */
+  commit(): Promise<void> {
+    if (this.#queuedCommit === undefined) {
+      this.#queuedCommit = this.#enqueue(() => {
+        this.#queuedCommit = undefined;
+        return this.#commitNow();
+      });
+      // A failure is told to `onFatal`; callers that need to know await the result.
+      this.#queuedCommit.catch(() => undefined);
+    }
+    return this.#queuedCommit;
+  }
+
+  /** Size of the file, without the free space that was only reserved. */
+  sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** The part of `sizeBytes` that holds data. */
+  sizeInUseBytes(): number {
+    return this.#sizeInUseBytes;
+  }
+
+  openReadTransactions(): number {
+    return this.#file.database.stats().openReaders;
+  }
+
+  /**
+   * Whether changes come faster than they are committed. Past this point memory grows with each
+   * change, so the caller should stop applying until `whenDrained` resolves.
+   */
+  get isOverloaded(): boolean {
+    return (
+      this.#buffer.changes >= OVERLOAD_BATCHES * this.#batchLimit ||
+      this.#buffer.bytes >= OVERLOAD_BATCHES * BATCH_BYTES_MAX
+    );
+  }
+
+  /** Resolves once the backend is not overloaded; rejects if it has failed. */
+  whenDrained(): Promise<void> {
+    if (this.#fatal !== undefined) return Promise.reject(this.#fatal);
+    if (!this.isOverloaded) return Promise.resolve();
+    return new Promise((resolve, reject) => this.#drainWaiters.push({ resolve, reject }));
+  }
+
+  /** A consistent image of everything put before the call; the caller closes it. */
+  async snapshot(): Promise<BackendSnapshot> {
+    const { file, transaction } = await this.#beginRead();
+    return new BackendSnapshot(transaction, this.#options.clock, this.#options.logger, {
+      observeSeconds: (seconds) => this.#metrics.snapshotSeconds.observe(seconds),
+      release: () => this.#endRead(file, transaction),
+    });
+  }
+
+  /**
+   * CRC-32C over every bucket (Maintenance.Hash), in slices.
+   *
+   * @param skip - leaves records out; by default those that differ between equal members
+   */
+  async hash(skip?: HashSkip): Promise<number> {
+    const { file, transaction } = await this.#beginRead();
+    try {
+      return await hashTransaction(transaction, this.#options.clock, skip);
+    } finally {
+      this.#endRead(file, transaction);
+    }
+  }
+
+  /**
+   * Rewrites the file without its free pages.
+   *
+   * Reads and changes go on meanwhile; changes stay in memory until the new file has taken the
+   * old one's place, so the caller must heed `isOverloaded`. A crash leaves the old file or the
+   * new one, with the same contents. If the copy fails, the old file stays in use.
+   */
+  defragment(): Promise<void> {
+    return this.#enqueue(async () => {
+      await this.#commitNow();
+      this.#metrics.defragInflight.set(1);
+      try {
+        await this.#defragmentNow();
+      } finally {
+        this.#metrics.defragInflight.set(0);
+      }
+    });
+  }
+
+  /** Commits, then closes the file; idempotent. After a failure it only closes. */
+  close(): Promise<void> {
+    this.#closing ??= this.#enqueue(async () => {
+      this.#timer?.cancel();
+      try {
+        if (this.#fatal === undefined) await this.#commitNow();
+      } finally {
+        this.#read.close();
+        await this.#retire(this.#file);
+      }
+    });
+    return this.#closing;
+  }
+
+  #change(bucket: BucketName, key: Uint8Array, value: Uint8Array | undefined): void {
+    this.#beforeChange();
+    this.#buffer.set(bucket, key, value);
+    if (this.#buffer.changes >= this.#batchLimit || this.#buffer.bytes >= BATCH_BYTES_MAX) {
+      void this.commit();
+    }
+  }
+
+  #beforeChange(): void {
+    invariant(this.#closing === undefined, () => "Backend: changed after close");
+    if (this.#timer !== undefined || this.#fatal !== undefined) return;
+    this.#timer = this.#options.clock.setTimer(this.#batchIntervalMs, () => {
+      this.#timer = undefined;
+      void this.commit();
+    });
+  }
+
+  /** Runs `job` after those before it, and never in the caller's synchronous stretch. */
+  #enqueue<T>(job: () => Promise<T>): Promise<T> {
+    const result = this.#jobs.then(job);
+    this.#jobs = result.catch(() => undefined);
+    return result;
+  }
+
+  async #commitNow(): Promise<void> {
+    if (this.#fatal !== undefined) throw this.#fatal;
+    for (const hook of this.#hooks) hook();
+    if (this.#buffer.isEmpty) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const frozen = this.#buffer;
+    this.#frozen = frozen;
+    this.#buffer = new WriteBuffer();
+    const { clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    try {
+      const transaction = this.#file.database.beginWrite();
+      await fillTransaction(transaction, frozen, clock);
+      const filledMs = clock.monotonicMs();
+      await transaction.commit();
+      const endMs = clock.monotonicMs();
+      this.#metrics.rebalanceSeconds.observe(0);
+      this.#metrics.spillSeconds.observe((filledMs - startMs) / 1000);
+      this.#metrics.writeSeconds.observe((endMs - filledMs) / 1000);
+      this.#metrics.commitSeconds.observe((endMs - startMs) / 1000);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    this.#swapRead(this.#file);
+    this.#frozen = undefined;
+    this.#wakeDrained();
+  }
+
+  /** Reads from `file` as it is committed now. */
+  #swapRead(file: FileInUse): void {
+    const transaction = file.database.beginRead();
+    this.#read.close();
+    this.#read = transaction;
+    this.#readBuckets.clear();
+    this.#measure();
+  }
+
+  #wakeDrained(): void {
+    if (this.isOverloaded) return;
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const waiter of waiters) waiter.resolve();
+  }
+
+  #fail(cause: unknown): BackendFailedError {
+    const text = cause instanceof Error ? cause.message : String(cause);
+    const error = new BackendFailedError(`backend: failed to commit: ${text}`, { cause });
+    this.#fatal = error;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#options.logger.error("failed to commit tx", { path: this.path, error: text });
+    for (const waiter of this.#drainWaiters) waiter.reject(error);
+    this.#drainWaiters = [];
+    this.#options.onFatal?.(error);
+    return error;
+  }
+
+  #measure(): void {
+    const { database } = this.#file;
+    this.#sizeBytes = this.#read.sizeBytes;
+    this.#sizeInUseBytes = this.#sizeBytes - database.stats().freePages * database.pageBytes;
+  }
+
+  #committedBucket(name: BucketName): Bucket | undefined {
+    const known = this.#readBuckets.get(name);
+    if (known !== undefined) return known;
+    const bucket = this.#read.bucket(BUCKETS.get(name)!);
+    if (bucket !== undefined) this.#readBuckets.set(name, bucket);
+    return bucket;
+  }
+
+  /** A read transaction of its own on everything put before the call. */
+  #beginRead(): Promise<{ file: FileInUse; transaction: ReadTransaction }> {
+    return this.#enqueue(async () => {
+      await this.#commitNow();
+      const file = this.#file;
+      file.readers++;
+      return { file, transaction: file.database.beginRead() };
+    });
+  }
+
+  #endRead(file: FileInUse, transaction: ReadTransaction): void {
+    transaction.close();
+    file.readers--;
+    if (file.isRetired) void this.#retire(file);
+  }
+
+  /** Closes `file` once nobody reads it. */
+  async #retire(file: FileInUse): Promise<void> {
+    file.isRetired = true;
+    if (file.readers > 0) return;
+    try {
+      await file.database.close();
+    } catch (error) {
+      this.#options.logger.warn("failed to close database", { error: String(error) });
+    }
+  }
+
+  async #defragmentNow(): Promise<void> {
+    const { disk, clock, logger } = this.#options;
+    const startMs = clock.monotonicMs();
+    const sizeBefore = this.#sizeBytes;
+    const inUseBefore = this.#sizeInUseBytes;
+    const temporary = temporaryPath(this.path, ++this.#defragments);
+    logger.info("defragmenting", {
+      path: this.path,
+      "current-db-size-bytes": sizeBefore,
+      "current-db-size-in-use-bytes": inUseBefore,
+    });
+    const database = await defragmentInto({
+      disk,
+      clock,
+      source: this.#read,
+      path: this.path,
+      temporary,
+      open: (path) => openDatabase(this.#options, path),
+      // Once the rename has been tried, only the new file may be written.
+      onSwapFailed: (error) => this.#fail(error),
+    });
+    const old = this.#file;
+    this.#file = { database, readers: 0, isRetired: false };
+    this.#swapRead(this.#file);
+    await this.#retire(old);
+    const tookMs = clock.monotonicMs() - startMs;
+    this.#metrics.defragSeconds.observe(tookMs / 1000);
+    logger.info("finished defragmenting directory", {
+      path: this.path,
+      "current-db-size-bytes-diff": this.#sizeBytes - sizeBefore,
+      "current-db-size-bytes": this.#sizeBytes,
+      "current-db-size-in-use-bytes-diff": this.#sizeInUseBytes - inUseBefore,
+      "current-db-size-in-use-bytes": this.#sizeInUseBytes,
+      took: `${(tookMs / 1000).toFixed(3)}s`,
+    });
+  }
+}
+
+function openDatabase(options: BackendOptions, path: string): Promise<Database> {
+  const { noSync, cacheBytesMax, clock } = options;
+  return Database.open(options.disk, path, {
+    clock,
+    ...(noSync === undefined ? {} : { noSync }),
+    ...(cacheBytesMax === undefined ? {} : { cacheBytesMax }),
+  });
+}
+
+/** Walks the file and the buffers above it together; a buffer's change hides the file's record. */
+function mergeScan(
+  bucket: Bucket | undefined,
+  layers: readonly BucketBuffer[],
+  begin: Uint8Array,
+  end: Uint8Array | undefined,
+  visit: (key: Uint8Array, value: Uint8Array) => boolean,
+): void {
+  const changes =
+    layers.length === 0 ? undefined : new ChangeCursor(layers, latin1FromBytes(begin));
+  const cursor = bucket?.cursor();
+  let entry = cursor?.seek(begin);
+  let change = changes?.peek();
+  for (;;) {
+    const order =
+      entry === undefined ? 1 : change === undefined ? -1 : compareBytes(entry.key, change.key);
+    if (order < 0) {
+      if (!isBelow(entry!.key, end)) return;
+      if (entry!.value !== undefined && !visit(entry!.key, entry!.value)) return;
+      entry = cursor!.next();
+      continue;
+    }
+    if (change === undefined || !isBelow(change.key, end)) return;
+    if (order === 0) entry = cursor!.next();
+    if (change.value !== undefined && !visit(change.key, change.value)) return;
+    changes!.pass(change.key);
+    change = changes!.peek();
+  }
+}
+
+function isBelow(key: Uint8Array, end: Uint8Array | undefined): boolean {
+  return end === undefined || compareBytes(key, end) < 0;
+}

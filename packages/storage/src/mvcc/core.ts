@@ -1,0 +1,209 @@
+/**
+ * The state that readers, the writer, compaction and watchers share.
+ *
+ * Invariants:
+ * - `1 <= currentRevision`, `compactRevision <= currentRevision`; both only grow, except when the
+ *   whole store is replaced by a snapshot.
+ * - Every change at or below `currentRevision` that compaction kept is in the index and in the
+ *   `key` bucket under the same revision. A change above it belongs to the open write transaction.
+ */
+
+import type { Clock, Logger } from "@etcd-ts/base";
+import { CorruptionError } from "@etcd-ts/base";
+import { SERVER_ERRORS } from "@etcd-ts/api";
+import type { KeyValue } from "@etcd-ts/api";
+import type { Backend } from "../backend/backend.ts";
+import { Slice } from "../backend/slice.ts";
+import { KeyIndex, Located } from "./key-index.ts";
+import type { KeyRecord } from "./key-index.ts";
+import { keyRangeFrom } from "./key-range.ts";
+import type { KeyRange } from "./key-range.ts";
+import type { MvccMetrics } from "./metrics.ts";
+import { encodeRevision } from "./revision.ts";
+import { RevisionPins } from "./revision-pins.ts";
+import { keyValueFromStored, withoutValue } from "./stored-key-value.ts";
+import type { LeaseBook, RangeOptions, RangeResult } from "./types.ts";
+
+export class MvccCore {
+  backend: Backend;
+  index = new KeyIndex();
+  readonly leases: LeaseBook;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MvccMetrics;
+  /** Takes an error that background work cannot hand to anybody else. */
+  readonly onFatal: (error: Error) => void;
+  readonly pins = new RevisionPins();
+  currentRevision = 1;
+  compactRevision = 0;
+  /** Revision of the newest change in the index: the open writer's, or `currentRevision`. */
+  get indexRevision(): number {
+    return this.isWriting ? this.currentRevision + 1 : this.currentRevision;
+  }
+  /** Whether an open write transaction has changed something. */
+  isWriting = false;
+  readonly #found = new Located();
+
+  constructor(
+    backend: Backend,
+    leases: LeaseBook,
+    clock: Clock,
+    logger: Logger,
+    metrics: MvccMetrics,
+    onFatal: (error: Error) => void,
+  ) {
+    this.backend = backend;
+    this.leases = leases;
+    this.clock = clock;
+    this.logger = logger;
+    this.metrics = metrics;
+    this.onFatal = onFatal;
+  }
+
+  /**
+   * The revision a read at `requested` sees; 0 or below asks for `newest`.
+   *
+   * @throws {ServerError} if it is compacted or does not exist yet
+   */
+  readRevision(requested: number, newest: number, oldest: number = this.compactRevision): number {
+    if (requested > newest) throw SERVER_ERRORS.futureRevision;
+    const revision = requested <= 0 ? newest : requested;
+    if (revision < oldest) throw SERVER_ERRORS.compacted;
+    return revision;
+  }
+
+  /**
+   * One range in one go.
+   *
+   * @param newest - the revision of the header; the writer's own changes count
+   * @param oldest - the compact revision as the reader knows it
+   */
+  range(
+    key: Uint8Array,
+    rangeEnd: Uint8Array,
+    options: RangeOptions,
+    newest: number,
+    oldest: number = this.compactRevision,
+  ): RangeResult {
+    this.metrics.rangeTotal.inc();
+    const revision = this.readRevision(options.revision, newest, oldest);
+    const gather = new RangeGather(this, keyRangeFrom(key, rangeEnd), options, revision, newest);
+    gather.run(() => false);
+    return gather.result();
+  }
+
+  /** The same in slices; the revision is pinned until it ends. */
+  async rangeSliced(
+    key: Uint8Array,
+    rangeEnd: Uint8Array,
+    options: RangeOptions,
+  ): Promise<RangeResult> {
+    this.metrics.rangeTotal.inc();
+    const newest = this.currentRevision;
+    const revision = this.readRevision(options.revision, newest);
+    const gather = new RangeGather(this, keyRangeFrom(key, rangeEnd), options, revision, newest);
+    const slice = new Slice(this.clock);
+    if (gather.run(() => slice.isOver())) return gather.result();
+    this.pins.pin(revision);
+    try {
+      do await slice.pause();
+      while (!gather.run(() => slice.isOver()));
+      return gather.result();
+    } finally {
+      this.pins.unpin(revision);
+    }
+  }
+
+  /** The last change of `record` at or below `revision`; undefined if there is none. */
+  locate(record: KeyRecord, revision: number): Located | undefined {
+    return this.index.locate(record, revision, this.#found) ? this.#found : undefined;
+  }
+
+  /** @throws {CorruptionError} if the index and the file disagree */
+  readStored(key: string, main: number, sub: number): KeyValue {
+    const stored = this.backend.get("key", encodeRevision(main, sub));
+    if (stored === undefined) {
+      const message = `no record of revision ${main}.${sub} for a key of ${key.length} bytes`;
+      throw new CorruptionError(message, this.backend.path, 0);
+    }
+    return keyValueFromStored(stored, this.backend.path);
+  }
+}
+
+/** A range being read; may stop between two keys and go on after other work. */
+class RangeGather {
+  readonly #core: MvccCore;
+  readonly #range: KeyRange;
+  readonly #options: RangeOptions;
+  readonly #revision: number;
+  readonly #newest: number;
+  readonly #kvs: KeyValue[] = [];
+  /** Keys seen so far, or all of them if `#isCountKnown`. */
+  #count = 0;
+  #isCountKnown = false;
+  #begin: string;
+
+  constructor(
+    core: MvccCore,
+    range: KeyRange,
+    options: RangeOptions,
+    revision: number,
+    newest: number,
+  ) {
+    this.#core = core;
+    this.#range = range;
+    this.#options = options;
+    this.#revision = revision;
+    this.#newest = newest;
+    this.#begin = range.begin;
+    // What exists now need not be visited to be counted.
+    if (revision >= core.indexRevision && !range.isSingle) {
+      this.#count = core.index.countLive(range.begin, range.end);
+      this.#isCountKnown = true;
+    }
+  }
+
+  result(): RangeResult {
+    return { kvs: this.#kvs, count: this.#count, revision: this.#newest };
+  }
+
+  /** Reads on until all is read (true) or `isOver` says to pause (false). */
+  run(isOver: () => boolean): boolean {
+    const { begin, end, isSingle } = this.#range;
+    const { index } = this.#core;
+    if (isSingle) {
+      const record = index.find(begin);
+      if (record !== undefined) this.#take(begin, record);
+      return true;
+    }
+    if (this.#isComplete()) return true;
+    let isDone = true;
+    index.visit(this.#begin, end, (key, record) => {
+      this.#take(key, record);
+      if (this.#isComplete()) return false;
+      if (!isOver()) return true;
+      this.#begin = key + "\0";
+      isDone = false;
+      return false;
+    });
+    return isDone;
+  }
+
+  #take(key: string, record: KeyRecord): void {
+    const found = this.#core.locate(record, this.#revision);
+    if (found === undefined || found.isTombstone) return;
+    if (!this.#isCountKnown) this.#count++;
+    if (this.#wantsNoMore()) return;
+    const kv = this.#core.readStored(key, found.main, found.sub);
+    this.#kvs.push(this.#options.keysOnly === true ? withoutValue(kv) : kv);
+  }
+
+  #wantsNoMore(): boolean {
+    const { countOnly, limit } = this.#options;
+    return countOnly || (limit > 0 && this.#kvs.length >= limit);
+  }
+
+  #isComplete(): boolean {
+    return this.#isCountKnown && this.#wantsNoMore();
+  }
+}

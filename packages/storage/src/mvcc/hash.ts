@@ -1,0 +1,171 @@
+/**
+ * Checksums of the `key` bucket, comparable between members: HashKV.
+ *
+ * CRC-32C over the bucket's name and then every record up to a revision, raw key and raw value.
+ * Members compact at their own pace, so records that a compaction is about to delete, or leaves
+ * behind as a tombstone at its revision, stay out.
+ */
+
+import { crc32c, utf8FromString } from "@etcd-ts/base";
+import { Slice } from "../backend/slice.ts";
+import type { MvccCore } from "./core.ts";
+import { encodeRevision, mustDecodeRevision } from "./revision.ts";
+import type { RevisionKey } from "./revision.ts";
+import { keyNameOfStored } from "./stored-key-value.ts";
+import type { KeyValueHash, KeyValueHashResult } from "./types.ts";
+
+/** Compaction hashes kept to be asked for. */
+export const COMPACTION_HASHES_MAX = 10;
+
+/** Records read from the backend at once. */
+const SCAN_RECORDS_MAX = 1000;
+
+const BUCKET_NAME = utf8FromString("key");
+
+/** Decides whether the record a key had at a revision is that very record. */
+export type KeepTest = (revision: RevisionKey, stored: Uint8Array) => boolean;
+
+/** Takes records in revision order. */
+export class KeyValueHasher {
+  readonly #compactRevision: number;
+  readonly #revision: number;
+  readonly #isKept: KeepTest | undefined;
+  #crc: number;
+
+  /**
+   * @param compactRevision - records up to here count only if `isKept`
+   * @param isKept - undefined keeps all, which etcd does when not one key exists
+   */
+  constructor(compactRevision: number, revision: number, isKept: KeepTest | undefined) {
+    this.#compactRevision = compactRevision;
+    this.#revision = revision;
+    this.#isKept = isKept;
+    this.#crc = crc32c(0, BUCKET_NAME);
+  }
+
+  add(revision: RevisionKey, key: Uint8Array, stored: Uint8Array): void {
+    if (revision.main > this.#revision) return;
+    const isOld = revision.main <= this.#compactRevision;
+    if (isOld && this.#isKept !== undefined && !this.#isKept(revision, stored)) return;
+    if (revision.isTombstone && revision.main === this.#compactRevision) return;
+    this.#crc = crc32c(this.#crc, key);
+    this.#crc = crc32c(this.#crc, stored);
+  }
+
+  result(): KeyValueHash {
+    return {
+      hash: this.#crc,
+      hashRevision: this.#revision,
+      compactRevision: this.#compactRevision,
+    };
+  }
+}
+
+/** The hashes of the last compactions, which members compare without hashing again. */
+export class CompactionHashes {
+  #hashes: KeyValueHash[] = [];
+
+  /** In order of revision. */
+  get all(): readonly KeyValueHash[] {
+    return this.#hashes;
+  }
+
+  find(revision: number): KeyValueHash | undefined {
+    return this.#hashes.find((hash) => hash.hashRevision === revision);
+  }
+
+  store(hash: KeyValueHash): void {
+    this.#hashes.push(hash);
+    this.#hashes.sort((a, b) => a.hashRevision - b.hashRevision);
+    this.#hashes = this.#hashes.slice(-COMPACTION_HASHES_MAX);
+  }
+}
+
+/**
+ * Whether a record is the state of its key at `revision`.
+ *
+ * @param isTombstoneKept - whether a deletion at exactly `revision` counts, as it does for what
+ *   compaction deletes but not for what is hashed
+ */
+export function keepTest(core: MvccCore, revision: number, isTombstoneKept: boolean): KeepTest {
+  return (record, stored) => {
+    const known = core.index.find(keyNameOfStored(stored, core.backend.path));
+    if (known === undefined) return false;
+    const found = core.locate(known, revision);
+    if (found === undefined || found.main !== record.main || found.sub !== record.sub) return false;
+    return !found.isTombstone || (isTombstoneKept && found.main === revision);
+  };
+}
+
+/** `keepTest`, or undefined if it would keep nothing at all. */
+export async function keepTestUnlessEmpty(
+  core: MvccCore,
+  revision: number,
+  isTombstoneKept: boolean,
+): Promise<KeepTest | undefined> {
+  const slice = new Slice(core.clock);
+  let begin: string | undefined = "";
+  while (begin !== undefined) {
+    let next: string | undefined;
+    let isAnyKept = false;
+    core.index.visit(begin, undefined, (key, record) => {
+      const found = core.locate(record, revision);
+      isAnyKept =
+        found !== undefined && (!found.isTombstone || (isTombstoneKept && found.main === revision));
+      if (isAnyKept) return false;
+      if (!slice.isOver()) return true;
+      next = key + "\0";
+      return false;
+    });
+    if (isAnyKept) return keepTest(core, revision, isTombstoneKept);
+    begin = next;
+    if (begin !== undefined) await slice.pause();
+  }
+  return undefined;
+}
+
+/**
+ * Hashes up to `requested`; 0 for the current revision. The revision is pinned meanwhile.
+ *
+ * @throws {ServerError} below the compact revision or above the current one
+ */
+export async function hashByRevision(
+  core: MvccCore,
+  requested: number,
+): Promise<KeyValueHashResult> {
+  const { currentRevision, compactRevision } = core;
+  const startMs = core.clock.monotonicMs();
+  const revision = core.readRevision(requested, currentRevision);
+  core.pins.pin(revision);
+  try {
+    const isKept = await keepTestUnlessEmpty(core, revision, false);
+    const hasher = new KeyValueHasher(compactRevision, revision, isKept);
+    await scanRecords(core, revision, (record, key, stored) => hasher.add(record, key, stored));
+    core.metrics.hashRevisionSeconds.observe((core.clock.monotonicMs() - startMs) / 1000);
+    return { ...hasher.result(), currentRevision };
+  } finally {
+    core.pins.unpin(revision);
+  }
+}
+
+/** Visits all records up to `revision` in order, in slices. */
+async function scanRecords(
+  core: MvccCore,
+  revision: number,
+  visit: (record: RevisionKey, key: Uint8Array, stored: Uint8Array) => void,
+): Promise<void> {
+  const slice = new Slice(core.clock);
+  const end = encodeRevision(revision + 1, 0);
+  let begin = encodeRevision(0, 0);
+  for (;;) {
+    const pairs = core.backend.range("key", begin, end, SCAN_RECORDS_MAX);
+    for (const { key, value } of pairs) {
+      visit(mustDecodeRevision(key, core.backend.path), key, value);
+      if (slice.isOver(1 + (value.length >>> 10))) await slice.pause();
+    }
+    const last = pairs[pairs.length - 1];
+    if (last === undefined || pairs.length < SCAN_RECORDS_MAX) return;
+    const { main, sub } = mustDecodeRevision(last.key, core.backend.path);
+    begin = encodeRevision(main, sub + 1);
+  }
+}

@@ -1,0 +1,30 @@
+/** A reader at one revision, which compaction leaves alone until the reader ends. */
+
+import { invariant } from "@etcd-ts/base";
+import type { MvccCore } from "./core.ts";
+import type { RangeOptions, RangeResult, ReadTxn } from "./types.ts";
+
+export class MvccReadTxn implements ReadTxn {
+  readonly revision: number;
+  readonly compactRevision: number;
+  readonly #core: MvccCore;
+  #isEnded = false;
+
+  constructor(core: MvccCore) {
+    this.#core = core;
+    this.revision = core.currentRevision;
+    this.compactRevision = core.compactRevision;
+    core.pins.pin(this.revision);
+  }
+
+  range(key: Uint8Array, rangeEnd: Uint8Array, options: RangeOptions): RangeResult {
+    invariant(!this.#isEnded, () => "ReadTxn.range: ended");
+    return this.#core.range(key, rangeEnd, options, this.revision, this.compactRevision);
+  }
+
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#core.pins.unpin(this.revision);
+  }
+}
