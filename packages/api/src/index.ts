@@ -112,6 +112,7 @@ export {
   Watch,
 } from "./method.ts";
 export type { MethodDescriptor, MethodKind } from "./method.ts";
+export { higherVersion, minimalVersionOf } from "./minimal-version.ts";
 export * from "./version.ts";
 
 export * from "./gen/authpb/auth_pb.ts";
