@@ -1,5 +1,5 @@
 /**
- * Metrics that only count, for tests and for members nobody scrapes.
+ * Metrics that only count: for tests, and what a registry that is scraped reads from.
  *
  * Invariants: a name belongs to one kind of instrument; a series is found by the values of exactly
  * the label names its family was declared with.
@@ -17,7 +17,7 @@ import type {
   Metrics,
 } from "../ports/metrics.ts";
 
-type Kind = "counter" | "gauge" | "histogram";
+export type MetricKind = "counter" | "gauge" | "histogram";
 
 export class MemoryCounter implements Counter {
   value = 0;
@@ -61,49 +61,65 @@ export class MemoryHistogram implements Histogram {
   }
 }
 
-type Instrument = MemoryCounter | MemoryGauge | MemoryHistogram;
+export type MemoryInstrument = MemoryCounter | MemoryGauge | MemoryHistogram;
 
-class MemoryFamily<T extends Instrument> implements Family<T> {
-  readonly kind: Kind;
-  readonly labelNames: readonly string[];
+/** A declared metric with what it holds now. */
+export interface MetricReading {
+  readonly kind: MetricKind;
+  readonly definition: MetricDefinition;
+  readonly series: readonly { readonly labels: Labels; readonly instrument: MemoryInstrument }[];
+}
+
+class MemoryFamily<T extends MemoryInstrument> implements Family<T> {
+  readonly kind: MetricKind;
+  readonly definition: MetricDefinition;
+  readonly #labelNames: readonly string[];
   readonly #create: () => T;
-  readonly series = new Map<string, T>();
+  readonly #series = new Map<string, { readonly labels: Labels; readonly instrument: T }>();
 
-  constructor(kind: Kind, definition: MetricDefinition, create: () => T) {
+  constructor(kind: MetricKind, definition: MetricDefinition, create: () => T) {
     this.kind = kind;
-    this.labelNames = definition.labelNames ?? [];
+    this.definition = definition;
+    this.#labelNames = definition.labelNames ?? [];
     this.#create = create;
-    if (this.labelNames.length === 0) this.labels({});
+    if (this.#labelNames.length === 0) this.labels({});
   }
 
   labels(labels: Labels): T {
-    const key = this.key(labels);
-    let instrument = this.series.get(key);
-    if (instrument === undefined) {
-      instrument = this.#create();
-      this.series.set(key, instrument);
-    }
+    const key = this.#key(labels);
+    const known = this.#series.get(key);
+    if (known !== undefined) return known.instrument;
+    const instrument = this.#create();
+    this.#series.set(key, { labels: { ...labels }, instrument });
     return instrument;
   }
 
   remove(labels: Labels): void {
-    this.series.delete(this.key(labels));
+    this.#series.delete(this.#key(labels));
   }
 
-  key(labels: Labels): string {
+  find(labels: Labels): T | undefined {
+    return this.#series.get(this.#key(labels))?.instrument;
+  }
+
+  read(): MetricReading {
+    return { kind: this.kind, definition: this.definition, series: [...this.#series.values()] };
+  }
+
+  #key(labels: Labels): string {
+    const names = this.#labelNames;
     const given = Object.keys(labels);
     invariant(
-      given.length === this.labelNames.length &&
-        given.every((name) => this.labelNames.includes(name)),
-      () => `labels: got ${given.join()}, declared ${this.labelNames.join()}`,
+      given.length === names.length && given.every((name) => names.includes(name)),
+      () => `labels: got [${given.join()}], declared [${names.join()}]`,
     );
-    return JSON.stringify(this.labelNames.map((name) => labels[name]));
+    return names.map((name) => `${labels[name]!.length}:${labels[name]}`).join();
   }
 }
 
 export class MemoryMetrics implements Metrics {
-  readonly #families = new Map<string, MemoryFamily<Instrument>>();
-  readonly #functions = new Map<string, () => number>();
+  readonly #families = new Map<string, MemoryFamily<MemoryInstrument>>();
+  readonly #functions = new Map<string, { definition: MetricDefinition; read: () => number }>();
 
   counter(definition: MetricDefinition): Counter {
     return this.counterFamily(definition).labels({});
@@ -135,13 +151,13 @@ export class MemoryMetrics implements Metrics {
   }
 
   gaugeFunction(definition: MetricDefinition, read: () => number): void {
-    this.#functions.set(definition.name, read);
+    this.#functions.set(definition.name, { definition, read });
   }
 
   /** A counter's or gauge's value, or a histogram's count; undefined if there is no such series. */
   value(name: string, labels: Labels = {}): number | undefined {
-    const read = this.#functions.get(name);
-    if (read !== undefined) return read();
+    const asked = this.#functions.get(name);
+    if (asked !== undefined) return asked.read();
     const instrument = this.#series(name, labels);
     return instrument instanceof MemoryHistogram ? instrument.count : instrument?.value;
   }
@@ -152,24 +168,29 @@ export class MemoryMetrics implements Metrics {
     return instrument instanceof MemoryHistogram ? instrument : undefined;
   }
 
-  /** Names declared so far, sorted. */
-  names(): string[] {
-    return [...this.#families.keys(), ...this.#functions.keys()].sort();
+  /** Every metric with its series, sorted by name; functions are called. */
+  readAll(): MetricReading[] {
+    const readings = [...this.#families.values()].map((family) => family.read());
+    for (const { definition, read } of this.#functions.values()) {
+      const gauge = new MemoryGauge();
+      gauge.set(read());
+      readings.push({ kind: "gauge", definition, series: [{ labels: {}, instrument: gauge }] });
+    }
+    return readings.sort((a, b) => (a.definition.name < b.definition.name ? -1 : 1));
   }
 
-  #series(name: string, labels: Labels): Instrument | undefined {
-    const family = this.#families.get(name);
-    return family?.series.get(family.key(labels));
+  #series(name: string, labels: Labels): MemoryInstrument | undefined {
+    return this.#families.get(name)?.find(labels);
   }
 
-  #declare<T extends Instrument>(
-    kind: Kind,
+  #declare<T extends MemoryInstrument>(
+    kind: MetricKind,
     definition: MetricDefinition,
     create: () => T,
   ): MemoryFamily<T> {
     let family = this.#families.get(definition.name);
     if (family === undefined) {
-      family = new MemoryFamily<Instrument>(kind, definition, create);
+      family = new MemoryFamily<MemoryInstrument>(kind, definition, create);
       this.#families.set(definition.name, family);
     }
     const known = family.kind;

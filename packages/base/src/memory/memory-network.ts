@@ -294,7 +294,9 @@ class MemoryConnection implements Connection {
   }
 
   wake(): void {
+    // The other end may have closed with bytes of its own still under way.
     this.#out!.wake();
+    this.#in!.wake();
   }
 
   receiveEnd(): void {
