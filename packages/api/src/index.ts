@@ -68,6 +68,7 @@ export {
   CompareCodec,
   CompareResult,
   CompareTarget,
+  MESSAGE_DEPTH_MAX,
   RequestOpCodec,
   ResponseOpCodec,
   TXN_DEPTH_MAX,

@@ -15,7 +15,7 @@ import { reflect } from "@bufbuild/protobuf/reflect";
 import type { ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { unreachable, WireFormatError } from "@etcd-ts/base";
 
-import { TXN_DEPTH_MAX } from "./codec/txn.ts";
+import { MESSAGE_DEPTH_MAX } from "./codec/txn.ts";
 import { RequestSchema } from "./gen/etcdserverpb/etcdserver_pb.ts";
 import { InternalRaftRequestSchema } from "./gen/etcdserverpb/raft_internal_pb.ts";
 import type { InternalRaftRequest } from "./gen/etcdserverpb/raft_internal_pb.ts";
@@ -34,8 +34,7 @@ interface LogEntry {
   readonly data: Uint8Array;
 }
 
-/** Messages within messages: a transaction and its operation each level, and the entry around. */
-const READ_OPTIONS = { readUnknownFields: false, recursionLimit: 2 * TXN_DEPTH_MAX + 8 } as const;
+const READ_OPTIONS = { readUnknownFields: false, recursionLimit: MESSAGE_DEPTH_MAX } as const;
 
 const CONF_CHANGE_VERSION = versionOf(3, 0);
 const CONF_CHANGE_V2_VERSION = versionOf(3, 4);

@@ -3,7 +3,7 @@
  * stored records, oneofs.
  */
 
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   bytesFromHex,
   bytesFromLatin1,
@@ -30,6 +30,7 @@ import { generatedHeader, ResponseHeaderCodec } from "./response-header.ts";
 import {
   CompareResult,
   CompareTarget,
+  MESSAGE_DEPTH_MAX,
   TXN_DEPTH_MAX,
   TxnRequestCodec,
   TxnResponseCodec,
@@ -220,6 +221,22 @@ test("transactions nest up to TXN_DEPTH_MAX", () => {
     expect(() => decodeMessage(TxnResponseCodec, tooDeep)).toThrow(WireFormatError);
   }
 });
+
+test("generated messages nest as deep within MESSAGE_DEPTH_MAX", () => {
+  const entry = toBinary(
+    InternalRaftRequestSchema,
+    fromBinary(InternalRaftRequestSchema, entryAround(nested(TXN_DEPTH_MAX)), {
+      recursionLimit: MESSAGE_DEPTH_MAX,
+    }),
+  );
+  expect(entry).toEqual(entryAround(nested(TXN_DEPTH_MAX)));
+});
+
+function entryAround(txn: Uint8Array): Uint8Array {
+  const writer = new WireWriter();
+  writer.bytesField(6, txn);
+  return writer.finish();
+}
 
 test("what a client may nest also fits into a log entry", () => {
   const txn = decodeMessage(TxnRequestCodec, nested(TXN_DEPTH_MAX));

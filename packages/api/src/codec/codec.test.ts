@@ -75,7 +75,7 @@ const PAIRS: readonly (readonly [DescMessage, Codec<unknown>])[] = [
   [rpc.AlarmResponseSchema, alarm.AlarmResponseCodec],
 ];
 
-const RUNS = { numRuns: 60 };
+const RUNS = { numRuns: 30 };
 
 // ---- Drawing messages -----------------------------------------------------------------------
 

@@ -44,6 +44,12 @@ import type { ResponseHeader } from "./response-header.ts";
  */
 export const TXN_DEPTH_MAX = 128;
 
+/**
+ * Messages within messages, for readers of generated messages that have to take whatever the codecs
+ * here take: a transaction and its operation each level, a log entry around, a record within.
+ */
+export const MESSAGE_DEPTH_MAX = 2 * TXN_DEPTH_MAX + 8;
+
 /** etcdserverpb.Compare.CompareResult. */
 export const CompareResult = { EQUAL: 0, GREATER: 1, LESS: 2, NOT_EQUAL: 3 } as const;
 
