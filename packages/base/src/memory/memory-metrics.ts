@@ -90,7 +90,8 @@ class MemoryFamily<T extends MemoryInstrument> implements Family<T> {
     const known = this.#series.get(key);
     if (known !== undefined) return known.instrument;
     const instrument = this.#create();
-    this.#series.set(key, { labels: { ...labels }, instrument });
+    const ordered = Object.fromEntries(this.#labelNames.map((name) => [name, labels[name]!]));
+    this.#series.set(key, { labels: ordered, instrument });
     return instrument;
   }
 
