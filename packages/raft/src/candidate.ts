@@ -2,6 +2,7 @@
 
 import { hexFromID } from "@etcd-ts/base";
 import { describeState } from "./describe.ts";
+import { campaign, poll } from "./election.ts";
 import { handleAppend, handleHeartbeat, handleSnapshot } from "./follower.ts";
 import type { Raft } from "./raft.ts";
 import type { Message } from "./raftpb/types.ts";
@@ -46,10 +47,10 @@ export function stepCandidate(raft: Raft, message: Message): StepResult {
 }
 
 function countVote(raft: Raft, message: Message): void {
-  switch (raft.poll(message)) {
+  switch (poll(raft, message)) {
     case "VoteWon":
       if (raft.state === "preCandidate") {
-        raft.campaign("election");
+        campaign(raft, "election");
       } else {
         raft.becomeLeader();
         broadcastAppend(raft);

@@ -179,7 +179,7 @@ function quoteIllFormed(bytes: Uint8Array): string {
     const character = stringFromUtf8(part);
     const isWhole =
       part.length === length &&
-      [...character].length === 1 &&
+      Array.from(character).length === 1 &&
       (character !== "\ufffd" || length === 3);
     if (isWhole) {
       quoted += quoteCharacter(character);

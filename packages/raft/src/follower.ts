@@ -6,7 +6,10 @@
  */
 
 import { hexFromID } from "@etcd-ts/base";
+import type { Membership } from "./confchange/changer.ts";
 import { ConfChangeError } from "./confchange/changer.ts";
+import { maybeCampaign } from "./election.ts";
+import { restoredMembership, switchTo } from "./membership.ts";
 import type { Raft } from "./raft.ts";
 import type { ConfState, Message, Snapshot } from "./raftpb/types.ts";
 import { EMPTY_SNAPSHOT, NONE } from "./raftpb/types.ts";
@@ -43,7 +46,7 @@ export function stepFollower(raft: Raft, message: Message): StepResult {
           `${hexFromID(message.from)} and starts an election to get leadership.`,
       );
       // Without a pre-vote: the leader itself asked for it.
-      raft.maybeCampaign("transfer");
+      maybeCampaign(raft, "transfer");
       return "ok";
     case "MsgReadIndexResp":
       handleReadIndexResponse(raft, message);
@@ -186,7 +189,7 @@ function restore(raft: Raft, snapshot: Snapshot): boolean {
   if (membership === undefined) return false;
   log.restore(snapshot);
   raft.tracker.resetVotes();
-  raft.switchTo(membership);
+  switchTo(raft, membership);
   const last = log.lastEntryID();
   raft.logger.info(
     `${raft.name} [commit: ${log.committed}, lastindex: ${last.index}, lastterm: ${last.term}] ` +
@@ -196,13 +199,10 @@ function restore(raft: Raft, snapshot: Snapshot): boolean {
 }
 
 /** The membership of a snapshot; undefined if no sequence of changes could have led to it. */
-function restorableMembership(
-  raft: Raft,
-  snapshot: Snapshot,
-): ReturnType<Raft["restoredMembership"]> | undefined {
+function restorableMembership(raft: Raft, snapshot: Snapshot): Membership | undefined {
   const { confState, index } = snapshot.metadata;
   try {
-    return raft.restoredMembership(confState, index);
+    return restoredMembership(raft, confState, index);
   } catch (error) {
     if (!(error instanceof ConfChangeError)) throw error;
     raft.logger.warn(

@@ -4,7 +4,8 @@
  * Source: D. Ongaro, "Consensus: Bridging Theory and Practice" (the Raft thesis); sections 3.4
  * (elections), 3.10 (leadership transfer), 4 (membership), 6.4 (reads), 9.6 (pre-vote). What each
  * role does with a message of its own term stands in `follower.ts`, `candidate.ts`, `leader.ts`;
- * how a leader sends in `replication.ts`.
+ * how a leader sends in `replication.ts`, elections in `election.ts`, configurations in
+ * `membership.ts`.
  *
  * Invariants:
  * - `term` never falls, and `vote` changes at most once in a term.
@@ -15,47 +16,22 @@
  */
 
 import type { Logger, Random } from "@etcd-ts/base";
-import {
-  bytesFromLatin1,
-  equalBytes,
-  hexFromID,
-  invariant,
-  InvariantError,
-  randomBelow,
-} from "@etcd-ts/base";
+import { hexFromID, invariant, randomBelow, unreachable } from "@etcd-ts/base";
 import { stepCandidate } from "./candidate.ts";
 import type { RaftConfig, ReadOnlyOption } from "./config.ts";
 import { checkConfig } from "./config.ts";
-import type { Membership } from "./confchange/changer.ts";
-import { changeSimple, enterJoint, leaveJoint } from "./confchange/changer.ts";
-import { checkConfStatesEquivalent, restoreMembership } from "./confchange/restore.ts";
+import { answerVote, isInLease, isPromotable, maybeCampaign, rejectVote } from "./election.ts";
 import { stepFollower } from "./follower.ts";
-import { appendAsLeader, releaseConfirmedReads, stepLeader } from "./leader.ts";
+import { appendAsLeader, stepLeader } from "./leader.ts";
 import { RaftLog } from "./log.ts";
-import { hasVoter } from "./quorum/joint.ts";
-import type { VoteResult } from "./quorum/majority.ts";
-import { confChangeStep } from "./raftpb/conf-change.ts";
-import type {
-  ConfChangeV2,
-  ConfState,
-  HardState,
-  Message,
-  MessageType,
-  Snapshot,
-} from "./raftpb/types.ts";
+import { restoredMembership, switchTo } from "./membership.ts";
+import type { HardState, Message, Snapshot } from "./raftpb/types.ts";
 import { isEmptyHardState, newMessage, NONE } from "./raftpb/types.ts";
 import { ReadQueue } from "./read-only.ts";
 import type { RaftState, ReadState, SoftState, StepResult } from "./ready.ts";
-import { broadcastAppend, maybeSendAppend } from "./replication.ts";
 import { entriesSizeBytes } from "./storage.ts";
 import { Progress } from "./tracker/progress.ts";
-import { confStateOf, describeConfiguration, ProgressTracker } from "./tracker/tracker.ts";
-
-/** Why an election is held; a transfer skips the pre-vote and overrides the leader's lease. */
-export type CampaignKind = "preElection" | "election" | "transfer";
-
-/** Context of the MsgVote of a leadership transfer. */
-const TRANSFER_CONTEXT = bytesFromLatin1("CampaignTransfer");
+import { describeConfiguration, ProgressTracker } from "./tracker/tracker.ts";
 
 export class Raft {
   readonly id: bigint;
@@ -135,8 +111,8 @@ export class Raft {
   #start(config: RaftConfig): void {
     const { hardState, confState } = config.storage.initialState();
     const last = this.log.lastEntryID();
-    const membership = restoreMembership(this.#changeContext(), confState);
-    checkConfStatesEquivalent(confState, this.switchTo(membership));
+    const membership = restoredMembership(this, confState, last.index);
+    switchTo(this, membership);
     if (!isEmptyHardState(hardState)) {
       this.log.loadCommitted(hardState.commit, this.name);
       this.term = hardState.term;
@@ -208,7 +184,7 @@ export class Raft {
 
   #tickElection(): void {
     this.electionElapsed++;
-    if (!this.#isPromotable() || this.electionElapsed < this.randomizedElectionTicks) return;
+    if (!isPromotable(this) || this.electionElapsed < this.randomizedElectionTicks) return;
     this.electionElapsed = 0;
     this.step(newMessage({ type: "MsgHup", from: this.id }));
   }
@@ -266,7 +242,7 @@ export class Raft {
     this.logger.info(`${this.name} became follower at term ${this.term}`);
   }
 
-  #becomeCandidate(): void {
+  becomeCandidate(): void {
     invariant(this.state !== "leader", () => "invalid transition [leader -> candidate]");
     this.#reset(this.term + 1);
     this.vote = this.id;
@@ -275,7 +251,7 @@ export class Raft {
   }
 
   /** Changes the role alone: neither the term nor the vote. */
-  #becomePreCandidate(): void {
+  becomePreCandidate(): void {
     invariant(this.state !== "leader", () => "invalid transition [leader -> pre-candidate]");
     this.tracker.resetVotes();
     this.leadID = NONE;
@@ -300,78 +276,6 @@ export class Raft {
     this.logger.info(`${this.name} became leader at term ${this.term}`);
   }
 
-  // --- elections
-
-  /** Whether this member may stand for election. */
-  #isPromotable(): boolean {
-    const own = this.tracker.progress.get(this.id);
-    return own !== undefined && !own.isLearner && !this.log.hasNextOrInProgressSnapshot();
-  }
-
-  /** Stands for election, unless something forbids it. */
-  maybeCampaign(kind: CampaignKind): void {
-    if (this.state === "leader") {
-      this.debug(() => `${this.name} ignoring MsgHup because already leader`);
-      return;
-    }
-    if (!this.#isPromotable()) {
-      this.logger.warn(`${this.name} is unpromotable and can not campaign`);
-      return;
-    }
-    if (this.log.hasUnappliedConfChange()) {
-      this.logger.warn(
-        `${this.name} cannot campaign at term ${this.term} since there are still ` +
-          "pending configuration changes to apply",
-      );
-      return;
-    }
-    this.logger.info(`${this.name} is starting a new election at term ${this.term}`);
-    this.campaign(kind);
-  }
-
-  campaign(kind: CampaignKind): void {
-    const isPreVote = kind === "preElection";
-    if (isPreVote) this.#becomePreCandidate();
-    else this.#becomeCandidate();
-    const type: MessageType = isPreVote ? "MsgPreVote" : "MsgVote";
-    const term = isPreVote ? this.term + 1 : this.term;
-    const last = this.log.lastEntryID();
-    for (const id of this.tracker.voterIDs()) {
-      if (id === this.id) {
-        // The own vote counts once it is on disk, like anyone's.
-        this.send({ type: isPreVote ? "MsgPreVoteResp" : "MsgVoteResp", to: id, term });
-        continue;
-      }
-      this.logger.info(
-        `${this.name} [logterm: ${last.term}, index: ${last.index}] sent ${type} request to ` +
-          `${hexFromID(id)} at term ${this.term}`,
-      );
-      this.send({
-        type,
-        to: id,
-        term,
-        index: last.index,
-        logTerm: last.term,
-        ...(kind === "transfer" ? { context: TRANSFER_CONTEXT } : {}),
-      });
-    }
-  }
-
-  /** Counts a vote and says how the election stands. */
-  poll(message: Message): VoteResult {
-    const { from, type, reject } = message;
-    this.logger.info(
-      `${this.name} received ${type}${reject ? " rejection" : ""} from ${hexFromID(from)} ` +
-        `at term ${this.term}`,
-    );
-    this.tracker.recordVote(from, !reject);
-    const { granted, rejected, result } = this.tracker.tallyVotes();
-    this.logger.info(
-      `${this.name} has received ${granted} ${type} votes and ${rejected} vote rejections`,
-    );
-    return result;
-  }
-
   // --- messages
 
   step(message: Message): StepResult {
@@ -384,7 +288,7 @@ export class Raft {
     }
     switch (message.type) {
       case "MsgHup":
-        this.maybeCampaign(this.preVote ? "preElection" : "election");
+        maybeCampaign(this, this.preVote ? "preElection" : "election");
         return "ok";
       case "MsgStorageAppendResp":
         if (message.index !== 0) {
@@ -397,7 +301,7 @@ export class Raft {
         return "ok";
       case "MsgVote":
       case "MsgPreVote":
-        this.#answerVote(message);
+        answerVote(this, message);
         return "ok";
       default:
         return this.#stepByRole(message);
@@ -413,13 +317,15 @@ export class Raft {
       case "candidate":
       case "preCandidate":
         return stepCandidate(this, message);
+      default:
+        return unreachable(this.state, "stepByRole");
     }
   }
 
   /** Follows a message of a higher term; false if it is to be ignored. */
   #acceptHigherTerm(message: Message): boolean {
     const { type } = message;
-    if ((type === "MsgVote" || type === "MsgPreVote") && this.#isInLease(message)) {
+    if ((type === "MsgVote" || type === "MsgPreVote") && isInLease(this, message)) {
       const last = this.log.lastEntryID();
       this.logger.info(
         `${this.name} [logterm: ${last.term}, index: ${last.index}, vote: ` +
@@ -440,12 +346,6 @@ export class Raft {
     return true;
   }
 
-  /** Whether this member has heard of a leader lately and will not help to depose it. */
-  #isInLease(message: Message): boolean {
-    if (equalBytes(message.context, TRANSFER_CONTEXT)) return false;
-    return this.checkQuorum && this.leadID !== NONE && this.electionElapsed < this.electionTicks;
-  }
-
   #answerLowerTerm(message: Message): void {
     const { type, from } = message;
     if ((this.checkQuorum || this.preVote) && (type === "MsgHeartbeat" || type === "MsgApp")) {
@@ -454,7 +354,7 @@ export class Raft {
       this.send({ type: "MsgAppResp", to: from });
     } else if (type === "MsgPreVote") {
       // A candidate left behind must learn the present term, or it may ask for ever.
-      this.#rejectVote(message);
+      rejectVote(this, message);
     } else if (type === "MsgStorageAppendResp") {
       if (message.index !== 0) {
         // The entries may have been replaced in a later term; a later write will tell of them.
@@ -471,51 +371,6 @@ export class Raft {
           `${hexFromID(from)} [term: ${message.term}]`,
       );
     }
-  }
-
-  /**
-   * Learners vote too: they may have been made voters without knowing it yet, and the candidate
-   * who asks does know.
-   */
-  #answerVote(message: Message): void {
-    const { type, from, term } = message;
-    const mayVote =
-      this.vote === from ||
-      (this.vote === NONE && this.leadID === NONE) ||
-      (type === "MsgPreVote" && term > this.term);
-    const candidate = { term: message.logTerm, index: message.index };
-    if (!mayVote || !this.log.isUpToDate(candidate)) {
-      this.#rejectVote(message);
-      return;
-    }
-    this.#logVote("cast", message);
-    // The answer carries the term asked for: for a pre-vote, that is not the present one, and an
-    // answer at the present one would be taken for a stale message.
-    this.send({ type: type === "MsgVote" ? "MsgVoteResp" : "MsgPreVoteResp", to: from, term });
-    if (type === "MsgVote") {
-      this.electionElapsed = 0;
-      this.vote = from;
-    }
-  }
-
-  #rejectVote(message: Message): void {
-    this.#logVote("rejected", message);
-    this.send({
-      type: message.type === "MsgVote" ? "MsgVoteResp" : "MsgPreVoteResp",
-      to: message.from,
-      term: this.term,
-      reject: true,
-    });
-  }
-
-  #logVote(verdict: "cast" | "rejected", message: Message): void {
-    const last = this.log.lastEntryID();
-    this.logger.info(
-      `${this.name} [logterm: ${last.term}, index: ${last.index}, vote: ` +
-        `${hexFromID(this.vote)}] ${verdict} ${message.type} ` +
-        `${verdict === "cast" ? "for" : "from"} ${hexFromID(message.from)} ` +
-        `[logterm: ${message.logTerm}, index: ${message.index}] at term ${this.term}`,
-    );
   }
 
   // --- what has been applied
@@ -560,76 +415,6 @@ export class Raft {
           "raft proposal dropped",
       );
     }
-  }
-
-  // --- membership
-
-  #changeContext(): { lastIndex: number; newInflights: ProgressTracker["newInflights"] } {
-    return {
-      lastIndex: this.log.lastIndex(),
-      newInflights: () => this.tracker.newInflights(),
-    };
-  }
-
-  /** The membership a snapshot tells of. @throws {ConfChangeError} if it makes no sense */
-  restoredMembership(confState: ConfState, lastIndex: number): Membership {
-    const context = { ...this.#changeContext(), lastIndex };
-    const membership = restoreMembership(context, confState);
-    checkConfStatesEquivalent(confState, confStateOf(membership.configuration));
-    return membership;
-  }
-
-  /** Puts a committed change in force. @throws {InvariantError} if it breaks a rule */
-  applyConfChange(change: ConfChangeV2): ConfState {
-    try {
-      return this.switchTo(this.#changed(change));
-    } catch (error) {
-      if (!(error instanceof Error) || error instanceof InvariantError) throw error;
-      this.logger.log("panic", error.message);
-      throw new InvariantError(`applyConfChange: ${error.message}`);
-    }
-  }
-
-  #changed(change: ConfChangeV2): Membership {
-    const context = this.#changeContext();
-    const step = confChangeStep(change);
-    switch (step) {
-      case "simple":
-        return changeSimple(this.tracker, context, change.changes);
-      case "leaveJoint":
-        return leaveJoint(this.tracker, context);
-      case "enterJoint":
-      case "enterJointAutoLeave":
-        return enterJoint(this.tracker, context, step === "enterJointAutoLeave", change.changes);
-    }
-  }
-
-  /** Puts a membership in force, and acts on what it changes for a leader. */
-  switchTo({ configuration, progress }: Membership): ConfState {
-    this.tracker.switchTo(configuration, progress);
-    this.logger.info(
-      `${this.name} switched to configuration ${describeConfiguration(configuration)}`,
-    );
-    const confState = confStateOf(configuration);
-    const own = progress.get(this.id);
-    this.isLearner = own?.isLearner ?? false;
-    if (this.state !== "leader") return confState;
-    if (own === undefined || own.isLearner) {
-      if (this.stepDownOnRemoval) this.becomeFollower(this.term, NONE);
-      return confState;
-    }
-    if (confState.voters.length === 0) return confState;
-    if (this.maybeCommit()) {
-      broadcastAppend(this);
-    } else {
-      // Whoever is new need not wait for the next heartbeat.
-      for (const [id, one] of this.tracker.progress) {
-        if (id !== this.id) maybeSendAppend(this, id, one, false);
-      }
-    }
-    releaseConfirmedReads(this);
-    if (!hasVoter(configuration.voters, this.leadTransferee)) this.leadTransferee = NONE;
-    return confState;
   }
 
   /** Commits what a quorum has on disk; only a leader may. True if there was anything new. */

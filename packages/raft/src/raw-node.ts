@@ -14,6 +14,7 @@
 import { invariant } from "@etcd-ts/base";
 import type { RaftConfig } from "./config.ts";
 import { RaftConfigError } from "./config.ts";
+import { applyConfChange } from "./membership.ts";
 import { isMalformed } from "./message-check.ts";
 import { Raft } from "./raft.ts";
 import { asConfChangeV2, encodeConfChange } from "./raftpb/conf-change.ts";
@@ -93,7 +94,7 @@ export class RawNode {
     raft.log.commitTo(peers.length);
     // In force at once, so that the group can elect a leader; the application meets the same
     // changes again among the committed entries, where they change nothing.
-    for (const change of changes) raft.applyConfChange(asConfChangeV2(change));
+    for (const change of changes) applyConfChange(raft, asConfChangeV2(change));
   }
 
   /** One step of time. */
@@ -137,7 +138,7 @@ export class RawNode {
    * @throws {InvariantError} if the change breaks a rule of `confchange/changer.ts`
    */
   applyConfChange(change: ConfChange | ConfChangeV2): ConfState {
-    return this.#raft.applyConfChange(asConfChangeV2(change));
+    return applyConfChange(this.#raft, asConfChangeV2(change));
   }
 
   /** Takes a message from another member or from a local storage thread. */

@@ -1,5 +1,6 @@
 /** The work a core hands to its member, and the small values that come with it. */
 
+import { unreachable } from "@etcd-ts/base";
 import type { Entry, HardState, Message, Snapshot } from "./raftpb/types.ts";
 
 export type RaftState = "follower" | "candidate" | "leader" | "preCandidate";
@@ -72,5 +73,7 @@ export function stepResultText(result: Exclude<StepResult, "ok">): string {
       return "raft: cannot step as peer not found";
     case "malformed":
       return "raft: malformed message";
+    default:
+      return unreachable(result, "stepResultText");
   }
 }

@@ -5,7 +5,7 @@
  * go through a joint configuration that needs both the old and the new majority.
  */
 
-import { decodeMessage, EMPTY_BYTES, encodeMessage } from "@etcd-ts/base";
+import { decodeMessage, EMPTY_BYTES, encodeMessage, unreachable } from "@etcd-ts/base";
 import { ConfChangeCodec, ConfChangeV2Codec } from "./codec.ts";
 import type { ConfChange, ConfChangeSingle, ConfChangeType, ConfChangeV2, Entry } from "./types.ts";
 
@@ -50,6 +50,8 @@ export function decodeConfChange(entry: Entry): ConfChange | ConfChangeV2 | unde
       return decodeMessage(ConfChangeCodec, entry.data);
     case "EntryConfChangeV2":
       return decodeMessage(ConfChangeV2Codec, entry.data);
+    default:
+      return unreachable(entry.type, "decodeConfChange");
   }
 }
 
@@ -65,6 +67,8 @@ export function confChangeStep(change: ConfChangeV2): ConfChangeStep {
       return "enterJointAutoLeave";
     case "ConfChangeTransitionJointExplicit":
       return "enterJoint";
+    default:
+      return unreachable(change.transition, "confChangeStep");
   }
 }
 

@@ -7,52 +7,23 @@
  */
 
 import { EtcdError, utf8FromString } from "@etcd-ts/base";
-import type { ReadOnlyOption } from "../config.ts";
 import { describeEntries, describeMessage, describeReady, describeState } from "../describe.ts";
 import { hasVoter } from "../quorum/joint.ts";
-import { confChangesFromString } from "../raftpb/conf-change.ts";
-import type {
-  ConfChange,
-  ConfChangeTransition,
-  ConfChangeV2,
-  ConfState,
-  Message,
-  MessageType,
-  Snapshot,
-} from "../raftpb/types.ts";
-import {
-  EMPTY_CONF_STATE,
-  isEmptyHardState,
-  isLocalTarget,
-  MESSAGE_TYPES,
-  newMessage,
-} from "../raftpb/types.ts";
+import type { Message, MessageType } from "../raftpb/types.ts";
+import { isEmptyHardState, isLocalTarget, MESSAGE_TYPES, newMessage } from "../raftpb/types.ts";
 import type { ProposeResult } from "../ready.ts";
 import { stepResultText } from "../ready.ts";
 import { describeProgressMap } from "../tracker/progress.ts";
 import type { Argument, Block } from "./datadriven.ts";
-import { parseBoolean, parseID, parseNumber, TranscriptError } from "./datadriven.ts";
+import { parseID, parseNumber, TranscriptError } from "./datadriven.ts";
+import { parseConfChange, parseMemberArguments } from "./interaction-arguments.ts";
 import { TranscriptMember } from "./transcript-member.ts";
-import type { MemberOptions } from "./transcript-member.ts";
 import { TranscriptOutput } from "./transcript-output.ts";
 
 interface Recipient {
   readonly id: bigint;
   readonly drop: boolean;
 }
-
-const DEFAULT_OPTIONS: MemberOptions = {
-  electionTicks: 3,
-  heartbeatTicks: 1,
-  maxSizePerMessageBytes: Number.POSITIVE_INFINITY,
-  maxInflightMessages: 0x7fff_ffff,
-};
-
-const TRANSITIONS: ReadonlyMap<string, ConfChangeTransition> = new Map([
-  ["auto", "ConfChangeTransitionAuto"],
-  ["implicit", "ConfChangeTransitionJointImplicit"],
-  ["explicit", "ConfChangeTransitionJointExplicit"],
-]);
 
 export class InteractionTranscript {
   readonly #members: TranscriptMember[] = [];
@@ -427,81 +398,4 @@ function namedValue(block: Block, name: string): string {
 
 function requireTaken(result: ProposeResult): void {
   if (result === "dropped") throw new TranscriptError(stepResultText(result));
-}
-
-function parseMemberArguments(args: readonly Argument[]): {
-  options: MemberOptions;
-  snapshot: Snapshot;
-} {
-  let options = DEFAULT_OPTIONS;
-  let confState: ConfState = EMPTY_CONF_STATE;
-  let index = 0;
-  let content = "";
-  for (const { key, values } of args) {
-    for (const value of values) {
-      if (key === "voters") {
-        confState = { ...confState, voters: [...confState.voters, parseID(value)] };
-      } else if (key === "learners") {
-        confState = { ...confState, learners: [...confState.learners, parseID(value)] };
-      } else if (key === "index") index = parseNumber(value);
-      else if (key === "content") content = value;
-      else options = { ...options, ...parseOption(key, value) };
-    }
-  }
-  const snapshot = { data: utf8FromString(content), metadata: { confState, index, term: 0 } };
-  return { options, snapshot };
-}
-
-function parseOption(key: string, value: string): Partial<MemberOptions> {
-  switch (key) {
-    case "inflight":
-      return { maxInflightMessages: parseNumber(value) };
-    case "async-storage-writes":
-      return { asyncStorageWrites: parseBoolean(value) };
-    case "prevote":
-      return { preVote: parseBoolean(value) };
-    case "checkquorum":
-      return { checkQuorum: parseBoolean(value) };
-    case "max-committed-size-per-ready":
-      return { maxCommittedSizePerReadyBytes: parseNumber(value) };
-    case "disable-conf-change-validation":
-      return { disableConfChangeValidation: parseBoolean(value) };
-    case "read-only":
-      return { readOnly: parseReadOnly(value) };
-    case "step-down-on-removal":
-      return { stepDownOnRemoval: parseBoolean(value) };
-    default:
-      // An option nobody knows has no effect, as in etcd's own runner.
-      return {};
-  }
-}
-
-function parseReadOnly(value: string): ReadOnlyOption {
-  if (value === "safe") return "safe";
-  if (value === "lease-based") return "leaseBased";
-  throw new TranscriptError(`invalid read-only option "${value}"`);
-}
-
-function parseConfChange(block: Block): ConfChange | ConfChangeV2 {
-  let isV1 = false;
-  let transition: ConfChangeTransition = "ConfChangeTransitionAuto";
-  for (const { key, values } of block.arguments.slice(1)) {
-    for (const value of values) {
-      if (key === "v1") isV1 = parseBoolean(value);
-      else if (key === "transition") {
-        const named = TRANSITIONS.get(value);
-        if (named === undefined) throw new TranscriptError(`unknown transition ${value}`);
-        transition = named;
-      } else throw new TranscriptError(`unknown command ${key}`);
-    }
-  }
-  const changes = confChangesFromString(block.input);
-  if (typeof changes === "string") throw new TranscriptError(changes);
-  const context = new Uint8Array(0);
-  if (!isV1) return { transition, changes, context };
-  const change = changes[0];
-  if (change === undefined || changes.length > 1 || transition !== "ConfChangeTransitionAuto") {
-    throw new TranscriptError("v1 conf change can only have one operation and no transition");
-  }
-  return { id: 0n, ...change, context };
 }

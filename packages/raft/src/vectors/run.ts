@@ -1,5 +1,6 @@
 /** Replays transcripts and says where they differ from what happened. */
 
+import { unreachable } from "@etcd-ts/base";
 import { ConfChangeTranscript } from "./confchange-transcript.ts";
 import type { Block } from "./datadriven.ts";
 import { parseTranscript } from "./datadriven.ts";
@@ -49,6 +50,8 @@ function answererOf(kind: TranscriptKind): (block: Block) => string {
     }
     case "quorum":
       return answerQuorumBlock;
+    default:
+      return unreachable(kind, "answererOf");
   }
 }
 
