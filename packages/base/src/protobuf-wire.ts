@@ -111,17 +111,22 @@ export class WireWriter {
 
   /** A 64-bit value, signed or unsigned, held in a bigint. */
   varint64(value: bigint): void {
-    let rest = BigInt.asUintN(64, value);
-    if (rest <= 0x1f_ffff_ffff_ffffn) {
-      this.varint(Number(rest));
-      return;
-    }
     this.#reserve(10);
-    while (rest >= 0x80n) {
-      this.#bytes[this.#length++] = Number(rest & 0x7fn) | 0x80;
-      rest >>= 7n;
+    const bytes = this.#bytes;
+    let at = this.#length;
+    let low = Number(BigInt.asUintN(32, value));
+    let high = Number(BigInt.asUintN(32, value >> 32n));
+    while (high > 0) {
+      bytes[at++] = (low & 0x7f) | 0x80;
+      low = ((low >>> 7) | (high << 25)) >>> 0;
+      high >>>= 7;
     }
-    this.#bytes[this.#length++] = Number(rest);
+    while (low >= 0x80) {
+      bytes[at++] = (low & 0x7f) | 0x80;
+      low >>>= 7;
+    }
+    bytes[at++] = low;
+    this.#length = at;
   }
 
   /** Raw bytes, no length. */
