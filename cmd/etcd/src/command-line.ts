@@ -10,7 +10,8 @@ import type { LogLevel } from "@etcd-ts/base";
 import { applyEnvironment, FlagSet } from "@etcd-ts/cli";
 import type { EnvironmentReport, FlagValues } from "@etcd-ts/cli";
 import { ConfigError, embedConfig, FEATURE_GATE_NAMES, validateConfig } from "@etcd-ts/embed";
-import type { EmbedConfig, FeatureGates, ListenURL, LogRotation } from "@etcd-ts/embed";
+import type { EmbedConfig, FeatureGates, ListenURL } from "@etcd-ts/embed";
+import type { LogRotation } from "@etcd-ts/runtime";
 import { flagsFromConfigFile } from "./config-file.ts";
 import {
   EXPERIMENTAL_ALIASES,
@@ -314,7 +315,7 @@ function parseRotation(text: string): LogRotation {
     throw new ConfigError(`invalid log rotation config field ${name}`);
   };
   return {
-    maxSizeMegabytes: number("maxsize") || 100,
+    maxSizeMB: number("maxsize") || 100,
     maxAgeDays: number("maxage"),
     maxBackups: number("maxbackups"),
     localTime: fields["localtime"] === true,

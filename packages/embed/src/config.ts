@@ -7,20 +7,13 @@
  */
 
 import type { LogLevel } from "@etcd-ts/base";
+import type { LogRotation } from "@etcd-ts/runtime";
 import { defaultFeatureGates } from "./feature-gates.ts";
 import type { FeatureGates } from "./feature-gates.ts";
 import { checkAdvertiseURLs, checkBindURL, ConfigError, parseListenURLs } from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
 
 export type AutoCompactionMode = "periodic" | "revision";
-
-export interface LogRotation {
-  readonly maxSizeMegabytes: number;
-  readonly maxAgeDays: number;
-  readonly maxBackups: number;
-  readonly localTime: boolean;
-  readonly compress: boolean;
-}
 
 export interface EmbedConfig {
   readonly name: string;

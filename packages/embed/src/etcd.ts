@@ -1,0 +1,378 @@
+/**
+ * One running member inside a Node program: `startEtcd` binds, opens the data, starts the member,
+ * and serves once it has published itself; `stop` undoes it all.
+ *
+ * Order at the start, so that nothing half-started is ever seen: bind all listeners, open and
+ * replay the data, start the member, wait until it is published, serve. At the stop: refuse
+ * new connections, end open streams, let calls finish, stop the member, close the files.
+ */
+
+import type { Disk, Logger } from "@etcd-ts/base";
+import { MemoryDisk } from "@etcd-ts/base";
+import { EtcdServer } from "@etcd-ts/etcdserver";
+import { createGateway, RpcServer, ServiceTable } from "@etcd-ts/rpc";
+import {
+  JsonLogger,
+  NodeClock,
+  NodeDisk,
+  NodeRandom,
+  openLogSinks,
+  PrometheusMetrics,
+} from "@etcd-ts/runtime";
+import { embedConfig, validateConfig } from "./config.ts";
+import type { EmbedConfig } from "./config.ts";
+import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
+import { HealthEndpoints } from "./etcdhttp/health.ts";
+import { createPeerHandler } from "./etcdhttp/peer-handler.ts";
+import { Listener } from "./listener.ts";
+import { parseListenURLs } from "./listen-url.ts";
+import type { ListenURL } from "./listen-url.ts";
+import { serverConfig } from "./server-config.ts";
+import { V3Services } from "./v3rpc/index.ts";
+
+/** Settings that are URLs: one, several, or several between commas. */
+type URLSetting =
+  | "listenPeerURLs"
+  | "listenClientURLs"
+  | "listenClientHTTPURLs"
+  | "listenMetricsURLs"
+  | "initialAdvertisePeerURLs"
+  | "advertiseClientURLs";
+
+export type EtcdSettings = Partial<Omit<EmbedConfig, URLSetting>> & {
+  readonly [Name in URLSetting]?: string | readonly string[];
+} & {
+  /**
+   * Keeps all data in memory, gone with the process. Default: true unless `dataDir` is given.
+   */
+  readonly inMemory?: boolean;
+  /** Where the member logs. Default: nowhere, for it is a guest in the program. */
+  readonly logger?: Logger;
+};
+
+/** A running member. */
+export interface Etcd {
+  /** What clients dial, such as `http://127.0.0.1:40123`. */
+  readonly endpoints: readonly string[];
+  /** `endpoints` without their scheme, as gRPC clients like them; `unix:<path>` for sockets. */
+  readonly addresses: readonly string[];
+  readonly peerURLs: readonly string[];
+  readonly metricsURLs: readonly string[];
+  readonly config: EmbedConfig;
+  readonly server: EtcdServer;
+  readonly metrics: PrometheusMetrics;
+  /** Settles when the member has ended: after `stop`, or with the error that ended it. */
+  readonly ended: Promise<Error | undefined>;
+  /** Ends the member gracefully; idempotent. */
+  stop(): Promise<void>;
+}
+
+const IN_PROCESS_URL = "http://127.0.0.1:0";
+/** How long calls that run may take to finish when the member stops. */
+const STOP_GRACE_MS = 2000;
+
+/**
+ * Starts a member for a Node program: on ephemeral ports and in memory unless told otherwise.
+ *
+ * @throws {ConfigError} for settings that cannot run
+ * @throws {ListenError} for an address that cannot be bound
+ */
+export function startEtcd(settings: EtcdSettings = {}): Promise<Etcd> {
+  const { inMemory = settings.dataDir === undefined, logger, ...rest } = settings;
+  const urls = (name: URLSetting, fallback: string): readonly ListenURL[] => {
+    const given = settings[name] ?? fallback;
+    const text = typeof given === "string" ? given : given.join(",");
+    return text === "" ? [] : parseListenURLs(text);
+  };
+  const config = embedConfig({
+    ...rest,
+    listenPeerURLs: urls("listenPeerURLs", IN_PROCESS_URL),
+    listenClientURLs: urls("listenClientURLs", IN_PROCESS_URL),
+    listenClientHTTPURLs: urls("listenClientHTTPURLs", ""),
+    listenMetricsURLs: urls("listenMetricsURLs", ""),
+    initialAdvertisePeerURLs: urls("initialAdvertisePeerURLs", "http://localhost:2380"),
+    advertiseClientURLs: urls("advertiseClientURLs", ""),
+  });
+  return startMember(config, {
+    disk: inMemory ? new MemoryDisk() : new NodeDisk(),
+    logger: logger ?? new JsonLogger({ sinks: [] }),
+    commandLine: [],
+  });
+}
+
+export interface MemberEnvironment {
+  readonly disk: Disk;
+  readonly logger: Logger;
+  /** For `/debug/vars`. */
+  readonly commandLine: readonly string[];
+}
+
+/** A logger as the configuration describes it. */
+export function createLogger(config: EmbedConfig): JsonLogger {
+  return new JsonLogger({
+    sinks: openLogSinks(config.logOutputs, config.logRotation),
+    level: config.logLevel,
+    format: config.logFormat,
+  });
+}
+
+/** Starts a member as the `etcd` command does. An empty `advertiseClientURLs` means the bound ones. */
+export async function startMember(
+  configured: EmbedConfig,
+  environment: MemberEnvironment,
+): Promise<Etcd> {
+  validateConfig(configured);
+  const bound = await bindAll(configured, environment.logger);
+  try {
+    const config =
+      configured.advertiseClientURLs.length > 0
+        ? configured
+        : { ...configured, advertiseClientURLs: bound.client.map(({ url }) => url) };
+    return await Member.start(config, bound, environment);
+  } catch (error) {
+    await Promise.all(allListeners(bound).map((listener) => listener.close()));
+    throw error;
+  }
+}
+
+interface Bound {
+  readonly peer: readonly Listener[];
+  readonly client: readonly Listener[];
+  readonly clientHTTP: readonly Listener[];
+  readonly metrics: readonly Listener[];
+}
+
+function allListeners(bound: Bound): Listener[] {
+  return [...bound.peer, ...bound.client, ...bound.clientHTTP, ...bound.metrics];
+}
+
+async function bindAll(config: EmbedConfig, logger: Logger): Promise<Bound> {
+  const opened: Listener[] = [];
+  const bind = async (urls: readonly ListenURL[]): Promise<readonly Listener[]> => {
+    const listeners: Listener[] = [];
+    for (const url of urls) {
+      const listener = await Listener.bind(url);
+      opened.push(listener);
+      listeners.push(listener);
+    }
+    return listeners;
+  };
+  const texts = (urls: readonly ListenURL[]): string[] => urls.map(({ text }) => text);
+  try {
+    logger.info("configuring peer listeners", {
+      "listen-peer-urls": texts(config.listenPeerURLs),
+    });
+    const peer = await bind(config.listenPeerURLs);
+    logger.info("configuring client listeners", {
+      "listen-client-urls": texts(config.listenClientURLs),
+    });
+    const client = await bind(config.listenClientURLs);
+    const clientHTTP = await bind(config.listenClientHTTPURLs);
+    return { peer, client, clientHTTP, metrics: await bind(config.listenMetricsURLs) };
+  } catch (error) {
+    await Promise.all(opened.map((listener) => listener.close()));
+    throw error;
+  }
+}
+
+class Member implements Etcd {
+  readonly config: EmbedConfig;
+  readonly server: EtcdServer;
+  readonly metrics: PrometheusMetrics;
+  readonly ended: Promise<Error | undefined>;
+  readonly #bound: Bound;
+  readonly #logger: Logger;
+  readonly #services: V3Services;
+  readonly #rpcServers: RpcServer[] = [];
+  readonly #end: (error: Error | undefined) => void;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(
+    config: EmbedConfig,
+    bound: Bound,
+    parts: { server: EtcdServer; services: V3Services; metrics: PrometheusMetrics; logger: Logger },
+    ended: PromiseWithEnd,
+  ) {
+    this.config = config;
+    this.#bound = bound;
+    this.server = parts.server;
+    this.#services = parts.services;
+    this.metrics = parts.metrics;
+    this.#logger = parts.logger;
+    this.ended = ended.promise;
+    this.#end = ended.end;
+  }
+
+  static async start(
+    config: EmbedConfig,
+    bound: Bound,
+    environment: MemberEnvironment,
+  ): Promise<Member> {
+    const { logger, disk } = environment;
+    const clock = new NodeClock();
+    const random = new NodeRandom();
+    const metrics = new PrometheusMetrics({ process: true });
+    const ended = promiseWithEnd();
+    let member: Member | undefined;
+    const fail = (error: Error | undefined): void => {
+      if (error !== undefined) logger.error("the member has failed", { error: error.message });
+      if (member === undefined) ended.end(error);
+      else member.#fail(error);
+    };
+    const server = await EtcdServer.open(
+      serverConfig(config),
+      { disk, clock, random, logger, metrics },
+      { onFatal: fail, onRemoved: () => fail(undefined) },
+    );
+    const table = new ServiceTable();
+    const services = new V3Services({ table, server, clock, random, logger, metrics, config });
+    member = new Member(config, bound, { server, services, metrics, logger }, ended);
+    const health = new HealthEndpoints({
+      server,
+      clock,
+      logger,
+      metrics,
+      electionTimeoutMs: config.electionTimeoutMs,
+    });
+    member.#createServers({ table, clock, health, commandLine: environment.commandLine });
+    server.start();
+    const failure = await Promise.race([server.whenReady(), ended.promise]);
+    if (failure !== undefined) throw failure;
+    member.#serve();
+    return member;
+  }
+
+  #createServers(parts: {
+    table: ServiceTable;
+    clock: NodeClock;
+    health: HealthEndpoints;
+    commandLine: readonly string[];
+  }): void {
+    const { table, clock, health, commandLine } = parts;
+    const { config, server, metrics } = this;
+    const logger = this.#logger;
+    const gateway = config.enableGRPCGateway
+      ? createGateway({
+          table,
+          clock,
+          logger,
+          requestBytesMax: config.requestBytesMax + 512 * 1024,
+        })
+      : undefined;
+    const httpHandler = createClientHandler({
+      server,
+      metrics,
+      health,
+      gateway: gateway?.handle,
+      cors: config.cors,
+      hostWhitelist: config.hostWhitelist,
+      commandLine,
+    });
+    const upgrade = gateway === undefined ? {} : { upgradeHandler: gateway.upgrade };
+    const common = { table, clock, logger };
+    const isSplit = this.#bound.clientHTTP.length > 0;
+    const client = new RpcServer({
+      ...common,
+      ...(isSplit ? { serve: "grpc" as const } : { httpHandler, ...upgrade }),
+      byteCounters: this.#services.byteCounters,
+      receiveMessageBytesMax: config.requestBytesMax + 512 * 1024,
+      concurrentStreamsMax: config.concurrentStreamsMax,
+      keepalive: {
+        minTimeMs: config.grpcKeepaliveMinTimeMs,
+        timeMs: config.grpcKeepaliveIntervalMs,
+        timeoutMs: config.grpcKeepaliveTimeoutMs,
+      },
+    });
+    this.#listen(this.#bound.client, client);
+    this.#listen(
+      this.#bound.clientHTTP,
+      new RpcServer({ ...common, serve: "http", httpHandler, ...upgrade }),
+    );
+    const http = { ...common, serve: "http" as const };
+    this.#listen(
+      this.#bound.metrics,
+      new RpcServer({ ...http, httpHandler: createMetricsHandler({ metrics, health }) }),
+    );
+    const peers = new RpcServer({ ...http, httpHandler: createPeerHandler(server) });
+    this.#listen(this.#bound.peer, peers);
+    // Other members and tools may ask before this member is published.
+    for (const listener of this.#bound.peer) serveOn(listener, peers);
+  }
+
+  readonly #served: { listener: Listener; server: RpcServer }[] = [];
+
+  #listen(listeners: readonly Listener[], server: RpcServer): void {
+    this.#rpcServers.push(server);
+    for (const listener of listeners) this.#served.push({ listener, server });
+  }
+
+  #serve(): void {
+    this.#logger.info("ready to serve client requests");
+    for (const { listener, server } of this.#served) serveOn(listener, server);
+    for (const { url } of [...this.#bound.client, ...this.#bound.clientHTTP]) {
+      this.#logger.info("serving client traffic insecurely; this is strongly discouraged!", {
+        traffic: this.#bound.clientHTTP.length > 0 ? "grpc or http" : "grpc+http",
+        address: url.address.kind === "unix" ? url.address.path : `${url.host}:${url.port}`,
+      });
+    }
+  }
+
+  get endpoints(): readonly string[] {
+    return this.#bound.client.map(({ url }) => url.text);
+  }
+
+  get addresses(): readonly string[] {
+    return this.#bound.client.map(({ url }) =>
+      url.address.kind === "unix" ? `unix:${url.address.path}` : url.text.replace(/^http:\/\//, ""),
+    );
+  }
+
+  get peerURLs(): readonly string[] {
+    return this.#bound.peer.map(({ url }) => url.text);
+  }
+
+  get metricsURLs(): readonly string[] {
+    return this.#bound.metrics.map(({ url }) => url.text);
+  }
+
+  #fail(error: Error | undefined): void {
+    this.stop().then(
+      () => this.#end(error),
+      () => this.#end(error),
+    );
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const about = { name: this.config.name, "data-dir": this.config.dataDir };
+    this.#logger.info("closing etcd server", about);
+    const closed = allListeners(this.#bound).map((listener) => listener.close());
+    this.#services.close();
+    await Promise.all(this.#rpcServers.map((server) => server.close(STOP_GRACE_MS)));
+    await Promise.all(closed);
+    await this.server.stop();
+    this.#logger.info("closed etcd server", about);
+    this.#end(undefined);
+  }
+}
+
+function serveOn(listener: Listener, server: RpcServer): void {
+  listener.serve((socket, peer) => server.handleConnection(socket, peer));
+}
+
+interface PromiseWithEnd {
+  readonly promise: Promise<Error | undefined>;
+  readonly end: (error: Error | undefined) => void;
+}
+
+function promiseWithEnd(): PromiseWithEnd {
+  let end: (error: Error | undefined) => void = () => undefined;
+  const promise = new Promise<Error | undefined>((resolve) => {
+    end = resolve;
+  });
+  return { promise, end };
+}
