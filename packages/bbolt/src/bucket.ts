@@ -7,7 +7,7 @@
  * - `version` grows with each change; cursors use it to find their place again.
  */
 
-import { CorruptionError, bytesFromLatin1, invariant, latin1FromBytes } from "@etcd-ts/base";
+import { type CorruptionError, bytesFromLatin1, invariant, latin1FromBytes } from "@etcd-ts/base";
 import { TreeCursor } from "./cursor.ts";
 import { DatabaseError } from "./errors.ts";
 import {
@@ -340,7 +340,11 @@ export function pageIDOf(holder: Holder): number {
  * @param value - as stored in the leaf `leafPageID`
  * @throws {CorruptionError}
  */
-function openBucketValue(context: TreeContext, value: Uint8Array, leafPageID: number): TreeBucket {
+export function openBucketValue(
+  context: TreeContext,
+  value: Uint8Array,
+  leafPageID: number,
+): TreeBucket {
   const { store } = context;
   const fault = (text: string): CorruptionError => store.fault(leafPageID, text);
   if (value.length < BUCKET_HEADER_BYTES) throw fault(`page ${leafPageID}: bucket header is cut`);

@@ -141,7 +141,7 @@ export class TreeCursor implements Cursor {
   #previousLeaf(before: Uint8Array | undefined): boolean {
     for (let passed = 0; ; passed++) {
       let level = this.#branches.length - 1;
-      while (level >= 0 && this.#positions[level]! === 0) level--;
+      while (level >= 0 && this.#positions[level] === 0) level--;
       if (level < 0) return false;
       this.#branches.length = level + 1;
       this.#positions.length = level + 1;

@@ -14,7 +14,7 @@
 
 import { CorruptionError, type DiskFile } from "@etcd-ts/base";
 import { FIRST_DATA_PAGE, RUN_BYTES_MAX, readUint32 } from "./format.ts";
-import { Page, parsePage } from "./page.ts";
+import { type Page, parsePage } from "./page.ts";
 
 /** Read at once when pages are asked for in file order. */
 const READ_AHEAD_BYTES = 256 * 1024;
@@ -191,12 +191,13 @@ export class PageStore {
     for (;;) {
       if (this.#hand >= this.#ring.length) this.#hand = 0;
       const page = this.#ring[this.#hand]!;
+      this.#hand++;
       if (!page.isRecent) {
+        // The newest page takes its place, behind the hand: it is the last to be come upon.
         this.#remove(page);
         return;
       }
       page.isRecent = false;
-      this.#hand++;
     }
   }
 }

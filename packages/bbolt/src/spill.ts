@@ -8,7 +8,7 @@
  */
 
 import { EMPTY_BYTES, invariant } from "@etcd-ts/base";
-import { TreeBucket, pageIDOf } from "./bucket.ts";
+import { type TreeBucket, pageIDOf } from "./bucket.ts";
 import { PAGE_HEADER_BYTES } from "./format.ts";
 import {
   BranchNode,

@@ -23,6 +23,11 @@ export interface ReaderHost {
   /** @throws {DatabaseError} DATABASE_NOT_OPEN */
   assertOpen(): void;
   endRead(txid: number): void;
+  /**
+   * Calls `visit` for each page below the high-water mark that is not part of state `txid`; false
+   * if that is not known.
+   */
+  forEachUnused(txid: number, visit: (page: number) => void): boolean;
 }
 
 /** What the writer needs of its database. */
@@ -115,6 +120,10 @@ export class Reader implements ReadTransaction, TreeContext {
   assertOpen(): void {
     if (this.#isClosed) throw new DatabaseError("TX_CLOSED");
     this.#host.assertOpen();
+  }
+
+  forEachUnused(visit: (page: number) => void): boolean {
+    return this.#host.forEachUnused(this.txid, visit);
   }
 
   giveUp(): void {
