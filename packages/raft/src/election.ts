@@ -21,7 +21,7 @@ export type CampaignKind = "preElection" | "election" | "transfer";
 /** Context of the MsgVote of a leadership transfer. */
 const TRANSFER_CONTEXT = bytesFromLatin1("CampaignTransfer");
 
-/** Whether raft member may stand for election. */
+/** Whether this member may stand for election. */
 export function isPromotable(raft: Raft): boolean {
   const own = raft.tracker.progress.get(raft.id);
   return own !== undefined && !own.isLearner && !raft.log.hasNextOrInProgressSnapshot();
