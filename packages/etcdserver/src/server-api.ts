@@ -349,7 +349,7 @@ export interface ServerOperations {
   /** Storage version as text ("" if unknown), and the image of the backend. */
   snapshot(context: RequestContext): Promise<{ version: string; image: BackendSnapshot }>;
   moveLeader(targetID: bigint, context: RequestContext, done: Completion<void>): void;
-  /** The cluster version, for the response. */
+  /** The cluster version as `X.Y`, for the response. */
   downgrade(
     request: DowngradeOperation,
     context: RequestContext,

@@ -34,6 +34,9 @@ export interface LeaseLookup {
   has(leaseID: bigint): boolean;
 }
 
+/** For transactions without puts. */
+const NO_LEASES: LeaseLookup = { has: () => false };
+
 /** @throws {ServerError} lease not found, key not found: nothing has changed then */
 export function executePut(
   store: MvccStore,
@@ -82,15 +85,11 @@ export function executeTxn(
 }
 
 /** Runs a transaction of ranges only. @throws {ServerError} compacted, future revision */
-export function executeReadOnlyTxn(
-  store: MvccStore,
-  leases: LeaseLookup,
-  request: TxnRequest,
-): TxnResponse {
+export function executeReadOnlyTxn(store: MvccStore, request: TxnRequest): TxnResponse {
   const txn = store.readTxn();
   try {
     const plan = choose(txn, request);
-    check(txn, leases, plan);
+    check(txn, NO_LEASES, plan);
     const responses = plan.ops.map((op): ResponseOp => {
       if (op.kind !== "range") return { kind: "none" };
       return { kind: "range", range: executeRange(txn, op.range) };

@@ -1,0 +1,88 @@
+/** How long requests took to apply, and a word about those that took too long. */
+
+import { exponentialBuckets } from "@etcd-ts/base";
+import type { Clock, Counter, EtcdError, Family, Histogram, Logger, Metrics } from "@etcd-ts/base";
+import { SERVER_ERRORS } from "@etcd-ts/api";
+
+/** As etcd names operations in `etcd_server_apply_duration_seconds`. */
+const OPERATION_NAMES: { readonly [kind: string]: string } = {
+  authStatus: "unknown",
+};
+
+export class ApplyMeter {
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #warningMs: number;
+  readonly #durations: Family<Histogram>;
+  readonly #slow: Counter;
+  /** By operation name, for success. */
+  readonly #succeeded = new Map<string, Histogram>();
+
+  constructor(ports: {
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly metrics: Metrics;
+    readonly warningMs: number;
+  }) {
+    this.#clock = ports.clock;
+    this.#logger = ports.logger;
+    this.#warningMs = ports.warningMs;
+    this.#durations = ports.metrics.histogramFamily({
+      name: "etcd_server_apply_duration_seconds",
+      help: "The latency distributions of v2 apply called by backend.",
+      labelNames: ["version", "op", "success"],
+      buckets: exponentialBuckets(0.0001, 2, 20),
+    });
+    this.#slow = ports.metrics.counter({
+      name: "etcd_server_slow_apply_total",
+      help: "The total number of slow apply requests (likely overloaded from slow disk).",
+    });
+  }
+
+  start(): number {
+    return this.#clock.monotonicMs();
+  }
+
+  /** @param error - what the request failed with; a compacted revision counts as success */
+  finish(kind: string, startMs: number, error: EtcdError | undefined): void {
+    const tookMs = this.#clock.monotonicMs() - startMs;
+    const op = OPERATION_NAMES[kind] ?? kind.charAt(0).toUpperCase() + kind.slice(1);
+    const isSuccess = error === undefined || error === SERVER_ERRORS.compacted;
+    this.#histogram(op, isSuccess).observe(tookMs / 1000);
+    if (!isSuccess) {
+      this.#logger.warn("failed to apply request", {
+        took: `${tookMs}ms`,
+        request: op,
+        error: error.message,
+      });
+    }
+    if (tookMs > this.#warningMs) this.warnSlow(op, "", tookMs, error);
+  }
+
+  warnSlow(op: string, prefix: string, tookMs: number, error: EtcdError | undefined): void {
+    this.#slow.inc();
+    this.#logger.warn("apply request took too long", {
+      took: `${tookMs}ms`,
+      "expected-duration": `${this.#warningMs}ms`,
+      prefix,
+      request: op,
+      ...(error === undefined ? {} : { error: error.message }),
+    });
+  }
+
+  /** For reads served without the log, which have no apply duration of their own. */
+  warnIfSlow(op: string, prefix: string, startMs: number, error: EtcdError | undefined): void {
+    const tookMs = this.#clock.monotonicMs() - startMs;
+    if (tookMs > this.#warningMs) this.warnSlow(op, prefix, tookMs, error);
+  }
+
+  #histogram(op: string, isSuccess: boolean): Histogram {
+    if (!isSuccess) return this.#durations.labels({ version: "v3", op, success: "false" });
+    let histogram = this.#succeeded.get(op);
+    if (histogram === undefined) {
+      histogram = this.#durations.labels({ version: "v3", op, success: "true" });
+      this.#succeeded.set(op, histogram);
+    }
+    return histogram;
+  }
+}

@@ -1,0 +1,312 @@
+/**
+ * Applies committed entries in log order and answers those who wait for them.
+ *
+ * Invariants:
+ * - Entries come without gaps; `appliedIndex` is the last one carried out.
+ * - An entry at or below the consistent index has already changed the store, so it changes only
+ *   what is rebuilt at every start: raft's configuration and the replay view of membership.
+ * - The consistent index moves to an entry in the same synchronous stretch as its changes.
+ * - An entry that cannot be read or carried out stops the member: skipping it would make this
+ *   member differ from the others.
+ */
+
+import { WireFormatError, decodeMessage, invariant, unreachable } from "@etcd-ts/base";
+import type { EtcdError, Logger } from "@etcd-ts/base";
+import {
+  InternalRaftRequestCodec,
+  SERVER_ERRORS,
+  V2RequestSchema,
+  compareVersions,
+  generatedCodec,
+  parseVersion,
+} from "@etcd-ts/api";
+import type { InternalRaftRequest, RaftOperation } from "@etcd-ts/api";
+import { ConfChangeCodec } from "@etcd-ts/raft";
+import type { ConfChange, ConfState, Entry } from "@etcd-ts/raft";
+
+import { decodeConfChangeContext, decodeMemberContext } from "../membership/index.ts";
+import type { Cluster, Member } from "../membership/index.ts";
+import type { PendingRequests } from "../pending-requests.ts";
+import type { PeerTransport } from "../server-api.ts";
+import type { ConsistentIndex } from "./consistent-index.ts";
+import { operationFromV2 } from "./legacy-request.ts";
+import type { ApplyResult, RequestApplier } from "./request-applier.ts";
+import type { ApplyMeter } from "./apply-metrics.ts";
+
+const V2RequestCodec = generatedCodec(V2RequestSchema);
+
+const DONE: ApplyResult = { error: undefined, response: undefined };
+
+/** What the member does when an entry asks for more than a change of state. */
+export interface ApplyHooks {
+  /** The first entry of a term has been applied: nothing of an earlier term is left. */
+  termBegan(): void;
+  applyConfChange(change: ConfChange): ConfState;
+  /** Has the alarm raised through the log, then runs `next`. */
+  raiseNoSpace(next: () => void): void;
+  clusterVersionChanged(): void;
+  forceSnapshot(): void;
+  removedSelf(): void;
+}
+
+export interface EntryApplierParts {
+  readonly memberID: bigint;
+  readonly requests: RequestApplier;
+  readonly cluster: Cluster;
+  readonly maxLearners: number;
+  readonly consistentIndex: ConsistentIndex;
+  readonly pending: PendingRequests<ApplyResult>;
+  readonly pendingChanges: PendingRequests<EtcdError | undefined>;
+  readonly hasNoSpaceAlarm: () => boolean;
+  readonly transport: PeerTransport | undefined;
+  readonly meter: ApplyMeter;
+  readonly logger: Logger;
+  readonly hooks: ApplyHooks;
+}
+
+export class EntryApplier {
+  readonly #parts: EntryApplierParts;
+  #appliedIndex: number;
+  #appliedTerm: number;
+  #confState: ConfState;
+  /** Answers to configuration changes, due once raft knows that they were applied. */
+  #changeAnswers: (() => void)[] = [];
+
+  /** Starts at the snapshot raft starts from. */
+  constructor(
+    parts: EntryApplierParts,
+    start: { readonly index: number; readonly term: number; readonly confState: ConfState },
+  ) {
+    this.#parts = parts;
+    this.#appliedIndex = start.index;
+    this.#appliedTerm = start.term;
+    this.#confState = start.confState;
+  }
+
+  get appliedIndex(): number {
+    return this.#appliedIndex;
+  }
+
+  get appliedTerm(): number {
+    return this.#appliedTerm;
+  }
+
+  get confState(): ConfState {
+    return this.#confState;
+  }
+
+  apply(entry: Entry): void {
+    invariant(
+      entry.index === this.#appliedIndex + 1,
+      () => `EntryApplier.apply: ${entry.index} after ${this.#appliedIndex}`,
+    );
+    const { consistentIndex } = this.#parts;
+    const isNew = entry.index > consistentIndex.index;
+    switch (entry.type) {
+      case "EntryNormal":
+        this.#applyNormal(entry, isNew);
+        break;
+      case "EntryConfChange":
+        this.#applyChange(decodeMessage(ConfChangeCodec, entry.data), isNew);
+        break;
+      default:
+        // Members of etcd agree on one change at a time; none of them takes joint consensus.
+        invariant(false, () => `unknown entry type ${entry.type} at index ${entry.index}`);
+    }
+    if (isNew) consistentIndex.set(entry.index, entry.term);
+    this.#appliedIndex = entry.index;
+    this.#appliedTerm = entry.term;
+  }
+
+  /** Raft has been told of everything applied so far. */
+  advanced(): void {
+    if (this.#changeAnswers.length === 0) return;
+    const answers = this.#changeAnswers;
+    this.#changeAnswers = [];
+    for (const answer of answers) answer();
+  }
+
+  #applyNormal(entry: Entry, isNew: boolean): void {
+    if (entry.data.length === 0) {
+      this.#parts.hooks.termBegan();
+      return;
+    }
+    const request = readRequest(entry);
+    const id = request.id === 0n ? (request.header?.id ?? 0n) : request.id;
+    const result = this.#applyOperation(request.operation, this.#parts.pending.has(id), isNew);
+    if (!isNew || result === undefined) return;
+    this.#answer(id, result);
+  }
+
+  #answer(id: bigint, result: ApplyResult): void {
+    const { pending, hooks, hasNoSpaceAlarm, logger } = this.#parts;
+    if (result.error !== SERVER_ERRORS.noSpace || hasNoSpaceAlarm()) {
+      pending.succeed(id, result);
+      return;
+    }
+    logger.warn("message exceeded backend quota; raising alarm", { error: result.error.message });
+    hooks.raiseNoSpace(() => pending.succeed(id, result));
+  }
+
+  /** Undefined: nobody waits, and there is nothing to do. */
+  #applyOperation(
+    operation: RaftOperation,
+    isAwaited: boolean,
+    isNew: boolean,
+  ): ApplyResult | undefined {
+    switch (operation.kind) {
+      case "none":
+        invariant(false, () => "not implemented apply");
+        break;
+      case "v2":
+        return this.#applyOperation(operationFromV2(operation.request), isAwaited, isNew);
+      case "clusterVersionSet":
+      case "clusterMemberAttrSet":
+      case "downgradeInfoSet":
+      case "downgradeVersionTest":
+        return this.#applyMembership(operation, isNew);
+      case "range":
+      case "authUserGet":
+      case "authRoleGet":
+      case "authStatus":
+        return isNew && isAwaited ? this.#parts.requests.apply(operation) : undefined;
+      default:
+        return isNew ? this.#parts.requests.apply(operation) : undefined;
+    }
+  }
+
+  #applyMembership(
+    operation: Extract<
+      RaftOperation,
+      {
+        kind:
+          | "clusterVersionSet"
+          | "clusterMemberAttrSet"
+          | "downgradeInfoSet"
+          | "downgradeVersionTest";
+      }
+    >,
+    isNew: boolean,
+  ): ApplyResult {
+    const { cluster, meter } = this.#parts;
+    const startMs = meter.start();
+    switch (operation.kind) {
+      case "clusterVersionSet":
+        this.#setClusterVersion(operation.request.ver, isNew);
+        break;
+      case "clusterMemberAttrSet": {
+        const { memberID, memberAttributes } = operation.request;
+        const name = memberAttributes?.name ?? "";
+        const clientURLs = memberAttributes?.clientUrls ?? [];
+        cluster.updateAttributes(memberID, { name, clientURLs }, isNew);
+        break;
+      }
+      case "downgradeInfoSet": {
+        const { enabled, ver } = operation.request;
+        cluster.setDowngradeInfo({ enabled, targetVersion: enabled ? ver : "" }, isNew);
+        break;
+      }
+      case "downgradeVersionTest":
+        break;
+      default:
+        return unreachable(operation, "applyMembership");
+    }
+    meter.finish(operation.kind, startMs, undefined);
+    return DONE;
+  }
+
+  #setClusterVersion(text: string, isNew: boolean): void {
+    const { cluster, hooks, logger } = this.#parts;
+    const next = parseVersion(text);
+    invariant(next !== undefined, () => `cluster version ${text} is no version`);
+    const before = cluster.version();
+    cluster.setVersion(text, isNew);
+    hooks.clusterVersionChanged();
+    const previous = before === undefined ? undefined : parseVersion(before);
+    if (previous !== undefined && compareVersions(next, previous) < 0) {
+      logger.info("Cluster version downgrade detected, forcing snapshot", {
+        "prev-cluster-version": before,
+        "new-cluster-version": text,
+      });
+      hooks.forceSnapshot();
+    }
+  }
+
+  #applyChange(change: ConfChange, isNew: boolean): void {
+    const { pendingChanges } = this.#parts;
+    const refusal = this.#applyChangeOrRefuse(change, isNew);
+    if (pendingChanges.has(change.id)) {
+      this.#changeAnswers.push(() => pendingChanges.succeed(change.id, refusal));
+    }
+  }
+
+  #applyChangeOrRefuse(change: ConfChange, isNew: boolean): EtcdError | undefined {
+    const { cluster, hooks, consistentIndex, maxLearners, logger } = this.#parts;
+    const refusal = cluster.validateConfigurationChange(change, {
+      persist: isNew,
+      learnersMax: maxLearners,
+    });
+    if (refusal !== undefined) {
+      logger.error("Validation on configuration change failed", {
+        shouldApplyV3: isNew,
+        error: refusal.message,
+      });
+      // Raft must be told of every change it logged; this one names nobody.
+      hooks.applyConfChange({ ...change, nodeID: 0n });
+      return refusal;
+    }
+    this.#confState = hooks.applyConfChange(change);
+    if (isNew) consistentIndex.setConfState(this.#confState);
+    this.#changeMembers(change, isNew);
+    return undefined;
+  }
+
+  #changeMembers(change: ConfChange, isNew: boolean): void {
+    const { cluster, memberID, transport, hooks } = this.#parts;
+    switch (change.type) {
+      case "ConfChangeAddNode":
+      case "ConfChangeAddLearnerNode": {
+        const { member, isPromote } = decodeConfChangeContext(change.context);
+        mustMatch(change, member);
+        if (isPromote) cluster.promoteMember(member.id, isNew);
+        else {
+          cluster.addMember(member, isNew);
+          if (member.id !== memberID) transport?.addPeer(member.id, member.peerURLs);
+        }
+        return;
+      }
+      case "ConfChangeRemoveNode":
+        cluster.removeMember(change.nodeID, isNew);
+        if (change.nodeID === memberID) hooks.removedSelf();
+        else transport?.removePeer(change.nodeID);
+        return;
+      case "ConfChangeUpdateNode": {
+        const member = decodeMemberContext(change.context);
+        mustMatch(change, member);
+        cluster.updateRaftAttributes(member.id, member.peerURLs, isNew);
+        if (member.id !== memberID) transport?.updatePeer(member.id, member.peerURLs);
+        return;
+      }
+      default:
+        unreachable(change.type, "changeMembers");
+    }
+  }
+}
+
+function mustMatch(change: ConfChange, member: Member): void {
+  invariant(
+    change.nodeID === member.id,
+    () => `got different member ID: ${change.nodeID.toString(16)} and ${member.id.toString(16)}`,
+  );
+}
+
+/** An InternalRaftRequest, or the bare v2 request that older members wrote. */
+function readRequest(entry: Entry): InternalRaftRequest {
+  try {
+    return decodeMessage(InternalRaftRequestCodec, entry.data);
+  } catch (error) {
+    if (!(error instanceof WireFormatError)) throw error;
+    const request = decodeMessage(V2RequestCodec, entry.data);
+    return { id: request.ID, header: undefined, operation: { kind: "v2", request } };
+  }
+}

@@ -1,0 +1,414 @@
+/**
+ * From a data directory to a member that can start: what is on disk is read and checked, or laid
+ * out for the first time.
+ *
+ * Invariants:
+ * - "Initialised" means that the log directory holds at least one segment. Until then nothing on
+ *   disk counts, and afterwards nothing is made anew: a missing database is an error.
+ * - The backend stands at or above the snapshot raft starts from; entries in between are replayed
+ *   to raft and membership, and to the store only above the consistent index.
+ * - Whatever is wrong is an error that names the file; nothing is repaired by dropping data.
+ */
+
+import { EtcdError, decodeMessage, encodeMessage } from "@etcd-ts/base";
+import { LogMetadataSchema, SERVER_VERSION, generatedCodec, parseVersion } from "@etcd-ts/api";
+import type { LogMetadata } from "@etcd-ts/api";
+import { MemoryStorage, RawNode } from "@etcd-ts/raft";
+import type { Snapshot } from "@etcd-ts/raft";
+import {
+  Backend,
+  createBuckets,
+  readConsistentIndex,
+  readStorageVersion,
+  readTerm,
+} from "@etcd-ts/storage";
+import { Snapshotter, WriteAheadLog } from "@etcd-ts/wal";
+import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
+
+import { Cluster, encodeMemberContext } from "./membership/index.ts";
+import type { ServerConfig, ServerPorts } from "./server-api.ts";
+
+/** How large a message between peers may be, in entries; part of what peers expect. */
+const MESSAGE_BYTES_MAX = 1024 * 1024;
+/** How many appends to one follower may be on their way. */
+const INFLIGHT_MESSAGES_MAX = 512;
+/** Above this etcd warns about `--max-request-bytes`. */
+const REQUEST_BYTES_SUGGESTED_MAX = 10 * 1024 * 1024;
+
+const LogMetadataCodec = generatedCodec(LogMetadataSchema);
+const START_OF_LOG: WalSnapshot = { index: 0, term: 0, confState: undefined };
+
+/** Why a member cannot start on what it found or was told. */
+export class BootstrapError extends EtcdError {
+  readonly code = "BOOTSTRAP";
+}
+
+/** A member put together and not yet running. */
+export interface Bootstrapped {
+  readonly memberID: bigint;
+  readonly cluster: Cluster;
+  readonly backend: Backend;
+  readonly wal: WriteAheadLog;
+  readonly snapshotter: Snapshotter;
+  readonly raftStorage: MemoryStorage;
+  readonly node: RawNode;
+  /** The snapshot raft starts from; undefined: from the start of the log. */
+  readonly snapshot: Snapshot | undefined;
+}
+
+/** Where things lie below the data directory. */
+export interface DataPaths {
+  readonly member: string;
+  readonly snap: string;
+  readonly wal: string;
+  readonly database: string;
+}
+
+export function dataPaths(config: Pick<ServerConfig, "dataDirectory" | "walDirectory">): DataPaths {
+  const member = `${config.dataDirectory}/member`;
+  const snap = `${member}/snap`;
+  return {
+    member,
+    snap,
+    wal: config.walDirectory ?? `${member}/wal`,
+    database: `${snap}/db`,
+  };
+}
+
+/**
+ * Lays out a new member or reads an existing one.
+ *
+ * @param onBackendFatal - told when a later commit of the backend fails
+ * @throws {BootstrapError | CorruptionError | DiskError | WalError}
+ */
+export async function bootstrap(
+  config: ServerConfig,
+  ports: ServerPorts,
+  onBackendFatal: (error: Error) => void,
+): Promise<Bootstrapped> {
+  return new Bootstrap(config, ports, onBackendFatal).run();
+}
+
+class Bootstrap {
+  readonly #config: ServerConfig;
+  readonly #ports: ServerPorts;
+  readonly #paths: DataPaths;
+  readonly #onBackendFatal: (error: Error) => void;
+  readonly #snapshotter: Snapshotter;
+
+  constructor(config: ServerConfig, ports: ServerPorts, onBackendFatal: (error: Error) => void) {
+    this.#config = config;
+    this.#ports = ports;
+    this.#paths = dataPaths(config);
+    this.#onBackendFatal = onBackendFatal;
+    this.#snapshotter = new Snapshotter(ports.disk, this.#paths.snap, ports);
+  }
+
+  async run(): Promise<Bootstrapped> {
+    await this.#prepareDirectories();
+    const { disk } = this.#ports;
+    const hasLog = await WriteAheadLog.exists(disk, this.#paths.wal);
+    const hasDatabase = (await disk.stat(this.#paths.database)) !== undefined;
+    if (!hasLog && this.#config.initialClusterState === "existing") {
+      throw new BootstrapError(
+        "joining an existing cluster is not implemented: initial-cluster-state must be new",
+      );
+    }
+    return hasLog ? this.#restart(hasDatabase) : this.#startNew();
+  }
+
+  async #prepareDirectories(): Promise<void> {
+    const { disk, logger } = this.#ports;
+    const { dataDirectory, maxRequestBytes } = this.#config;
+    if (maxRequestBytes > REQUEST_BYTES_SUGGESTED_MAX) {
+      logger.warn("exceeded recommended request limit", {
+        "max-request-bytes": maxRequestBytes,
+        "recommended-request-bytes": REQUEST_BYTES_SUGGESTED_MAX,
+      });
+    }
+    await disk.makeDirectory(dataDirectory);
+    for (const name of await disk.list(dataDirectory)) {
+      if (name === "proxy") {
+        throw new BootstrapError(`${dataDirectory}/proxy: v2 proxy data is not supported`);
+      }
+      if (name !== "member" && name !== "fixtures") {
+        logger.warn("found invalid file under data directory", {
+          filename: name,
+          "data-dir": dataDirectory,
+        });
+      }
+    }
+    await disk.makeDirectory(this.#paths.member);
+    await disk.makeDirectory(this.#paths.snap);
+    await this.#snapshotter.removeTemporaryFiles();
+  }
+
+  async #openBackend(): Promise<Backend> {
+    const { config, ports } = { config: this.#config, ports: this.#ports };
+    const backend = await Backend.open({
+      disk: ports.disk,
+      clock: ports.clock,
+      logger: ports.logger,
+      metrics: ports.metrics,
+      path: this.#paths.database,
+      batchIntervalMs: config.backendBatchIntervalMs,
+      batchLimit: config.backendBatchLimit,
+      noSync: config.unsafeNoFsync,
+      cacheBytesMax: config.backendCacheBytesMax,
+      onFatal: this.#onBackendFatal,
+    });
+    createBuckets(backend);
+    return backend;
+  }
+
+  async #startNew(): Promise<Bootstrapped> {
+    const { config, ports } = { config: this.#config, ports: this.#ports };
+    const cluster = this.#initialCluster();
+    const self = cluster.memberByName(config.name)!;
+    // A database without a log is what a start that was cut off left behind, or a mistake.
+    const backend = await this.#openBackend();
+    try {
+      if (readConsistentIndex(backend) > 0) {
+        throw new BootstrapError(
+          `${this.#paths.database} holds data, but there is no log in ${this.#paths.wal}`,
+        );
+      }
+      const metadata: LogMetadata = {
+        $typeName: "etcdserverpb.Metadata",
+        NodeID: self.id,
+        ClusterID: cluster.clusterID,
+      };
+      const wal = await WriteAheadLog.create(
+        ports.disk,
+        this.#paths.wal,
+        encodeMessage(LogMetadataCodec, metadata),
+        this.#walOptions(),
+      );
+      cluster.setIDs(self.id, cluster.clusterID);
+      cluster.attachBackend(backend);
+      ports.logger.info("starting local member", {
+        "local-member-id": hex(self.id),
+        "cluster-id": hex(cluster.clusterID),
+      });
+      const raftStorage = new MemoryStorage();
+      const node = new RawNode(this.#raftConfig(self.id, raftStorage));
+      // One ConfChange entry a member, by id: every member of the new cluster writes the same.
+      node.bootstrap(
+        cluster
+          .members()
+          .map((member) => ({ id: member.id, context: encodeMemberContext(member) })),
+      );
+      return {
+        memberID: self.id,
+        cluster,
+        backend,
+        wal,
+        snapshotter: this.#snapshotter,
+        raftStorage,
+        node,
+        snapshot: undefined,
+      };
+    } catch (error) {
+      await backend.close();
+      throw error;
+    }
+  }
+
+  #initialCluster(): Cluster {
+    const { name, initialCluster, initialClusterToken, advertisePeerURLs } = this.#config;
+    const ownURLs = initialCluster.get(name);
+    if (ownURLs === undefined) {
+      throw new BootstrapError(
+        `couldn't find local name "${name}" in the initial cluster configuration`,
+      );
+    }
+    const urls = [...initialCluster.values()].flat();
+    if (new Set(urls).size !== urls.length) {
+      throw new BootstrapError("initial cluster has duplicate urls");
+    }
+    const isSame = [...ownURLs].sort().join() === [...advertisePeerURLs].sort().join();
+    if (!isSame) {
+      const advertised = [...advertisePeerURLs].sort().join(",");
+      throw new BootstrapError(
+        `--initial-cluster has ${ownURLs.map((url) => `${name}=${url}`).join(",")} but missing from --initial-advertise-peer-urls=${advertised}`,
+      );
+    }
+    return Cluster.fromInitial(initialClusterToken, initialCluster, this.#ports.logger);
+  }
+
+  async #restart(hasDatabase: boolean): Promise<Bootstrapped> {
+    const { logger } = this.#ports;
+    const valid = await WriteAheadLog.validSnapshots(
+      this.#ports.disk,
+      this.#paths.wal,
+      this.#walOptions(),
+    );
+    const snapshot = await this.#snapshotter.loadNewestAvailable(valid);
+    if (snapshot === undefined) logger.info("No snapshot found. Recovering WAL from scratch!");
+    const backend = await this.#recoverBackend(hasDatabase, snapshot);
+    try {
+      return await this.#restartOn(backend, hasDatabase, snapshot);
+    } catch (error) {
+      await backend.close();
+      throw error;
+    }
+  }
+
+  async #restartOn(
+    backend: Backend,
+    hasDatabase: boolean,
+    snapshot: Snapshot | undefined,
+  ): Promise<Bootstrapped> {
+    const { disk, logger } = this.#ports;
+    if (hasDatabase) {
+      logger.info("recovered v3 backend", {
+        "backend-size-bytes": backend.sizeBytes(),
+        "backend-size-in-use-bytes": backend.sizeInUseBytes(),
+      });
+      validateStorageVersion(backend, logger.warn.bind(logger));
+    }
+    const cluster = Cluster.empty(logger);
+    if (snapshot !== undefined) {
+      cluster.recoverFromV2Store(snapshot.data);
+      logger.info("recovered v2 store from snapshot", {
+        "snapshot-index": snapshot.metadata.index,
+        "snapshot-size": snapshot.data.length,
+      });
+    }
+    const start: WalSnapshot = snapshot === undefined ? START_OF_LOG : snapshot.metadata;
+    const { wal, ...log } = await WriteAheadLog.open(
+      disk,
+      this.#paths.wal,
+      start,
+      this.#walOptions(),
+    );
+    try {
+      const ids = decodeMessage(LogMetadataCodec, log.metadata);
+      cluster.setIDs(ids.NodeID, ids.ClusterID);
+      cluster.attachBackend(backend);
+      cluster.recoverFromBackend();
+      this.#checkDatabase(cluster, hasDatabase);
+      logger.info("restarting local member", {
+        "cluster-id": hex(ids.ClusterID),
+        "local-member-id": hex(ids.NodeID),
+        "commit-index": log.hardState?.commit ?? 0,
+      });
+      const raftStorage = storageFrom(snapshot, log);
+      return {
+        memberID: ids.NodeID,
+        cluster,
+        backend,
+        wal,
+        snapshotter: this.#snapshotter,
+        raftStorage,
+        node: new RawNode(this.#raftConfig(ids.NodeID, raftStorage)),
+        snapshot,
+      };
+    } catch (error) {
+      await wal.close();
+      throw error;
+    }
+  }
+
+  /** The database at hand, or the one a leader sent along with the snapshot if that is newer. */
+  async #recoverBackend(hasDatabase: boolean, snapshot: Snapshot | undefined): Promise<Backend> {
+    const backend = await this.#openBackend();
+    try {
+      const { bootstrapDefragThresholdBytes } = this.#config;
+      const freeBytes = backend.sizeBytes() - backend.sizeInUseBytes();
+      if (bootstrapDefragThresholdBytes > 0 && freeBytes >= bootstrapDefragThresholdBytes) {
+        await backend.defragment();
+      }
+      const index = hasDatabase ? readConsistentIndex(backend) : 0;
+      this.#ports.logger.info("restore consistentIndex", { index });
+      if (snapshot === undefined || index >= snapshot.metadata.index) return backend;
+    } catch (error) {
+      await backend.close();
+      throw error;
+    }
+    const { index } = snapshot.metadata;
+    await backend.close();
+    if (!(await this.#snapshotter.hasDatabase(index))) {
+      throw new BootstrapError(
+        `database file (${this.#paths.database}) does not match with snapshot (index ${index}), and there is no ${this.#snapshotter.databasePath(index)}`,
+      );
+    }
+    await this.#ports.disk.rename(this.#snapshotter.databasePath(index), this.#paths.database);
+    await this.#ports.disk.syncDirectory(this.#paths.snap);
+    return this.#openBackend();
+  }
+
+  #checkDatabase(cluster: Cluster, hasDatabase: boolean): void {
+    const version = parseVersion(cluster.version() ?? "");
+    if (version !== undefined && version.major >= 3 && !hasDatabase) {
+      throw new BootstrapError(`database file (${this.#paths.database}) of the backend is missing`);
+    }
+  }
+
+  #raftConfig(id: bigint, storage: MemoryStorage): ConstructorParameters<typeof RawNode>[0] {
+    const { heartbeatIntervalMs, electionTimeoutMs, preVote } = this.#config;
+    return {
+      id,
+      electionTicks: Math.max(2, Math.floor(electionTimeoutMs / heartbeatIntervalMs)),
+      heartbeatTicks: 1,
+      storage,
+      maxSizePerMessageBytes: MESSAGE_BYTES_MAX,
+      maxInflightMessages: INFLIGHT_MESSAGES_MAX,
+      checkQuorum: true,
+      preVote,
+      random: this.#ports.random,
+      logger: this.#ports.logger.named("raft"),
+    };
+  }
+
+  #walOptions(): WalOptions {
+    const { unsafeNoFsync, walSegmentBytes } = this.#config;
+    const { logger, metrics, clock } = this.#ports;
+    return {
+      logger,
+      metrics,
+      clock,
+      noSync: unsafeNoFsync,
+      ...(walSegmentBytes === undefined ? {} : { segmentBytes: walSegmentBytes }),
+    };
+  }
+}
+
+function storageFrom(snapshot: Snapshot | undefined, log: WalContents): MemoryStorage {
+  const storage = new MemoryStorage();
+  if (snapshot !== undefined) storage.applySnapshot(snapshot);
+  if (log.hardState !== undefined) storage.setHardState(log.hardState);
+  storage.append(log.entries);
+  return storage;
+}
+
+/** `X.Y.0` of the backend's schema; undefined if it cannot be told yet. */
+export function detectStorageVersion(backend: Backend, term: number): string | undefined {
+  const version = readStorageVersion(backend);
+  if (version !== undefined) return version;
+  // Before 3.6 no version was stored; 3.5 is told by the term it added.
+  return term > 0 ? "3.5.0" : undefined;
+}
+
+/** @throws {BootstrapError} if a newer etcd has written the backend */
+function validateStorageVersion(backend: Backend, warn: (message: string) => void): void {
+  const text = detectStorageVersion(backend, readTerm(backend));
+  if (text === undefined) {
+    warn(
+      "Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.",
+    );
+    return;
+  }
+  const version = parseVersion(text);
+  const own = parseVersion(SERVER_VERSION)!;
+  const isKnown =
+    version !== undefined &&
+    version.major === own.major &&
+    version.minor >= 5 &&
+    version.minor <= own.minor;
+  if (!isKnown) throw new BootstrapError(`${backend.path}: version "${text}" is not supported`);
+}
+
+function hex(id: bigint): string {
+  return id.toString(16);
+}

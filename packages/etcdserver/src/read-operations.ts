@@ -1,0 +1,118 @@
+/**
+ * Reads that need no log entry: at the state this member has, once it is known to be recent enough.
+ *
+ * A range of more than one key is read in slices at one revision, so that no read holds the turn
+ * for long.
+ */
+
+import { EtcdError, exponentialBuckets } from "@etcd-ts/base";
+import type { Family, Histogram } from "@etcd-ts/base";
+import type {
+  RangeRequest,
+  RangeResponse,
+  ResponseHeader,
+  TxnRequest,
+  TxnResponse,
+} from "@etcd-ts/api";
+import { SERVER_ERRORS } from "@etcd-ts/api";
+
+import type { MemberCore } from "./member-core.ts";
+import type { Completion, RequestContext } from "./server-api.ts";
+import { executeReadOnlyTxn, isSerializableTxn } from "./txn/execute.ts";
+import { executeRange, finishRange, rangeOptions } from "./txn/range.ts";
+
+export class ReadOperations {
+  readonly #core: MemberCore;
+  readonly #succeeded: Histogram;
+  readonly #durations: Family<Histogram>;
+
+  constructor(core: MemberCore) {
+    this.#core = core;
+    this.#durations = core.ports.metrics.histogramFamily({
+      name: "etcd_server_range_duration_seconds",
+      help: "The latency distributions of txn.Range",
+      labelNames: ["success"],
+      buckets: exponentialBuckets(0.0001, 2, 20),
+    });
+    this.#succeeded = this.#durations.labels({ success: "true" });
+  }
+
+  range(request: RangeRequest, context: RequestContext, done: Completion<RangeResponse>): void {
+    this.#whenRecent(request.serializable, context, (error) => {
+      if (error !== undefined) done(error, undefined);
+      else this.#readRange(request, done);
+    });
+  }
+
+  txn(request: TxnRequest, context: RequestContext, done: Completion<TxnResponse>): void {
+    this.#whenRecent(isSerializableTxn(request), context, (error) => {
+      if (error !== undefined) done(error, undefined);
+      else this.#readTxn(request, done);
+    });
+  }
+
+  #whenRecent(serializable: boolean, context: RequestContext, done: Completion<void>): void {
+    const refusal = this.#core.auth.checkIdentity(context.auth);
+    if (refusal !== undefined) this.#core.failLater(done, refusal);
+    else if (!serializable) this.#core.linearizableRead(done);
+    else this.#core.ports.clock.nextTurn(() => done(this.#core.end, undefined));
+  }
+
+  #readRange(request: RangeRequest, done: Completion<RangeResponse>): void {
+    const { store, meter, ports } = this.#core;
+    const startMs = meter.start();
+    const finish = (error: EtcdError | undefined, response: RangeResponse | undefined): void => {
+      const seconds = (ports.clock.monotonicMs() - startMs) / 1000;
+      if (error === undefined) this.#succeeded.observe(seconds);
+      else this.#durations.labels({ success: "false" }).observe(seconds);
+      meter.warnIfSlow("Range", "read-only range ", startMs, error);
+      if (response === undefined) done(error, undefined);
+      else done(undefined, this.#completed(response));
+    };
+    if (request.rangeEnd.length > 0) {
+      store
+        .rangeSliced(request.key, request.rangeEnd, rangeOptions(request))
+        .then((result) => finishRange(request, result, ports.clock))
+        .then((response) => finish(undefined, response))
+        .catch((error: unknown) => finish(this.#failureFrom(error), undefined));
+      return;
+    }
+    let response: RangeResponse;
+    try {
+      response = executeRange(store, request);
+    } catch (error) {
+      finish(this.#failureFrom(error), undefined);
+      return;
+    }
+    finish(undefined, response);
+  }
+
+  #readTxn(request: TxnRequest, done: Completion<TxnResponse>): void {
+    const { store, meter } = this.#core;
+    const startMs = meter.start();
+    let response: TxnResponse;
+    try {
+      response = executeReadOnlyTxn(store, request);
+    } catch (error) {
+      const failure = this.#failureFrom(error);
+      meter.warnIfSlow("Txn", "read-only txn ", startMs, failure);
+      done(failure, undefined);
+      return;
+    }
+    meter.warnIfSlow("Txn", "read-only txn ", startMs, undefined);
+    done(undefined, this.#completed(response));
+  }
+
+  #completed<T extends { readonly header: ResponseHeader | undefined }>(response: T): T {
+    return { ...response, header: this.#core.header(response.header?.revision ?? 0) };
+  }
+
+  /** A client's mistake as it is; anything else ends the member. */
+  #failureFrom(error: unknown): EtcdError {
+    if (error === SERVER_ERRORS.compacted || error === SERVER_ERRORS.futureRevision) {
+      return error as EtcdError;
+    }
+    this.#core.fail(error);
+    return SERVER_ERRORS.stopped;
+  }
+}
