@@ -111,7 +111,10 @@ export class MemoryNetwork implements Network {
     }
     for (const connection of [...this.#connections]) {
       if (connection.from === name) connection.silence();
-      else if (connection.to === name) connection.fail(resetError());
+    }
+    // Ends whose own end on that host had closed before.
+    for (const connection of [...this.#connections]) {
+      if (connection.to === name) connection.receiveReset();
     }
   }
 
