@@ -22,7 +22,7 @@ import type { Bucket, ReadTransaction } from "@etcd-ts/bbolt";
 import { BUCKETS } from "./bucket.ts";
 import type { BucketName } from "./bucket.ts";
 import { fillTransaction } from "./commit.ts";
-import { defragmentInto, removeStaleFiles, temporaryPath } from "./defragment.ts";
+import { defragmentInto, removeStaleFiles, splitPath, temporaryPath } from "./defragment.ts";
 import { hashTransaction } from "./hash.ts";
 import type { HashSkip } from "./hash.ts";
 import { backendMetrics } from "./metrics.ts";
@@ -91,6 +91,7 @@ export class Backend {
   #queuedCommit: Promise<void> | undefined;
   #fatal: BackendFailedError | undefined;
   #closing: Promise<void> | undefined;
+  #isInHooks = false;
   #defragments = 0;
   #drainWaiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
@@ -104,6 +105,8 @@ export class Backend {
   static async open(options: BackendOptions): Promise<Backend> {
     await removeStaleFiles(options.disk, options.path, options.logger);
     const database = await openDatabase(options, options.path);
+    // A file that was just made must not vanish with what will be committed to it.
+    await options.disk.syncDirectory(splitPath(options.path).directory);
     return new Backend(options, database);
   }
 
@@ -321,7 +324,7 @@ export class Backend {
   }
 
   #beforeChange(): void {
-    invariant(this.#closing === undefined, () => "Backend: changed after close");
+    invariant(this.#closing === undefined || this.#isInHooks, () => "Backend: changed after close");
     if (this.#timer !== undefined || this.#fatal !== undefined) return;
     this.#timer = this.#options.clock.setTimer(this.#batchIntervalMs, () => {
       this.#timer = undefined;
@@ -338,7 +341,9 @@ export class Backend {
 
   async #commitNow(): Promise<void> {
     if (this.#fatal !== undefined) throw this.#fatal;
+    this.#isInHooks = true;
     for (const hook of this.#hooks) hook();
+    this.#isInHooks = false;
     if (this.#buffer.isEmpty) return;
     this.#timer?.cancel();
     this.#timer = undefined;

@@ -103,7 +103,8 @@ async function copyRecords(source: ReadTransaction, target: Database, clock: Clo
   await transaction.commit();
 }
 
-function splitPath(path: string): { directory: string; name: string } {
+/** The directory a file is in, and its name there. */
+export function splitPath(path: string): { directory: string; name: string } {
   const at = path.lastIndexOf("/");
   if (at < 0) return { directory: ".", name: path };
   return { directory: at === 0 ? "/" : path.slice(0, at), name: path.slice(at + 1) };

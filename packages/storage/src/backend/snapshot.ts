@@ -43,17 +43,29 @@ export class BackendSnapshot {
   }
 
   /**
-   * The image from front to back, `sizeBytes` in all. Ends early only by throwing; a reader that
-   * stops early still closes the snapshot.
+   * The image from front to back, `sizeBytes` in all, in chunks of `SNAPSHOT_CHUNK_BYTES` (the last
+   * may be shorter) that belong to the caller. A reader that stops early still closes the snapshot.
    */
   async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
     invariant(!this.#isClosed, () => "BackendSnapshot.chunks: closed");
     const slice = new Slice(this.#clock);
-    for (const chunk of this.#transaction.copyPages(SNAPSHOT_CHUNK_BYTES)) {
-      invariant(!this.#isClosed, () => "BackendSnapshot.chunks: closed while read");
-      yield chunk;
-      if (slice.isOver(32)) await slice.pause();
+    let chunk = new Uint8Array(SNAPSHOT_CHUNK_BYTES);
+    let filled = 0;
+    for (const pages of this.#transaction.copyPages(SNAPSHOT_CHUNK_BYTES)) {
+      for (let taken = 0; taken < pages.length; ) {
+        const part = pages.subarray(taken, taken + chunk.length - filled);
+        chunk.set(part, filled);
+        taken += part.length;
+        filled += part.length;
+        if (filled < chunk.length) continue;
+        yield chunk;
+        chunk = new Uint8Array(SNAPSHOT_CHUNK_BYTES);
+        filled = 0;
+        if (slice.isOver(32)) await slice.pause();
+        invariant(!this.#isClosed, () => "BackendSnapshot.chunks: closed while read");
+      }
     }
+    if (filled > 0) yield chunk.subarray(0, filled);
   }
 
   /** Lets the pages of the image be reused; idempotent. */
