@@ -287,6 +287,8 @@ class Bootstrap {
       cluster.setIDs(ids.NodeID, ids.ClusterID);
       cluster.attachBackend(backend);
       cluster.recoverFromBackend();
+      // 3.5 could lose a promotion in the backend that the snapshot knows of.
+      cluster.syncLearnerPromotions();
       this.#checkDatabase(cluster, hasDatabase);
       logger.info("restarting local member", {
         "cluster-id": hex(ids.ClusterID),

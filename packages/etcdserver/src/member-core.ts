@@ -8,8 +8,8 @@
  *   is acknowledged afterwards, and after a failure nothing more reaches the backend.
  */
 
-import { EtcdError, encodeMessage, yieldTurn } from "@etcd-ts/base";
-import type { Timer } from "@etcd-ts/base";
+import { encodeMessage, yieldTurn } from "@etcd-ts/base";
+import type { EtcdError, Timer } from "@etcd-ts/base";
 import {
   AlarmAction,
   AlarmType,

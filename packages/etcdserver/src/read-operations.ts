@@ -5,8 +5,8 @@
  * for long.
  */
 
-import { EtcdError, exponentialBuckets } from "@etcd-ts/base";
-import type { Family, Histogram } from "@etcd-ts/base";
+import { exponentialBuckets } from "@etcd-ts/base";
+import type { EtcdError, Family, Histogram } from "@etcd-ts/base";
 import type {
   RangeRequest,
   RangeResponse,

@@ -7,8 +7,7 @@
  * "no space", because every member must do the same with it whatever its own file's size is.
  */
 
-import { EtcdError } from "@etcd-ts/base";
-import type { Gauge, Family, Metrics } from "@etcd-ts/base";
+import type { EtcdError, Family, Gauge, Metrics } from "@etcd-ts/base";
 import { AlarmAction, AlarmType, SERVER_ERRORS } from "@etcd-ts/api";
 import type {
   AlarmMember,
