@@ -12,3 +12,5 @@ export type { CallOptions, ClientExchange, RpcChannel } from "./client/channel.t
 export { ClientStream } from "./client/channel.ts";
 export * from "./client/in-process-channel.ts";
 export * from "./client/rpc-client.ts";
+export * from "./gateway/gateway.ts";
+export * from "./health.ts";

@@ -1,0 +1,146 @@
+/**
+ * JSON as it arrives: cut into top-level objects, and made safe for 64-bit numbers.
+ *
+ * Invariants:
+ * - Cutting the bytes anywhere gives the same objects in the same order.
+ * - What is held never exceeds the maximum; an object that would is refused.
+ */
+
+import { EtcdError } from "@etcd-ts/base";
+
+/** Text that is no sequence of JSON objects. */
+export class JsonTextError extends EtcdError {
+  readonly code: "MALFORMED" | "TOO_LARGE";
+
+  constructor(code: "MALFORMED" | "TOO_LARGE", message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+
+/** Cuts a stream of bytes into the JSON objects written one after another in it. */
+export class JsonObjectSplitter {
+  readonly #objectBytesMax: number;
+  #parts: Uint8Array[] = [];
+  #heldBytes = 0;
+  #depth = 0;
+  #inString = false;
+  #escaped = false;
+
+  constructor(objectBytesMax: number) {
+    this.#objectBytesMax = objectBytesMax;
+  }
+
+  /** Whether the bytes so far end inside an object. */
+  get isPartial(): boolean {
+    return this.#depth > 0;
+  }
+
+  /**
+   * Takes the next bytes.
+   *
+   * @param take - called for each object that is complete; false stops: the rest is dropped
+   * @throws {JsonTextError}
+   */
+  push(chunk: Uint8Array, take: (object: Uint8Array) => boolean): void {
+    let start = 0;
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i]!;
+      if (this.#depth === 0) {
+        if (isSpace(byte)) {
+          start = i + 1;
+          continue;
+        }
+        if (byte !== OPEN_BRACE) throw malformed(byte);
+        start = i;
+        this.#depth = 1;
+        continue;
+      }
+      this.#advance(byte);
+      if (this.#depth > 0) continue;
+      this.#hold(chunk.subarray(start, i + 1));
+      start = i + 1;
+      if (!take(this.#release())) return;
+    }
+    if (this.#depth > 0) this.#hold(chunk.slice(start));
+  }
+
+  #advance(byte: number): void {
+    if (this.#inString) {
+      if (this.#escaped) this.#escaped = false;
+      else if (byte === BACKSLASH) this.#escaped = true;
+      else if (byte === QUOTE) this.#inString = false;
+    } else if (byte === QUOTE) this.#inString = true;
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) this.#depth++;
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) this.#depth--;
+  }
+
+  #hold(part: Uint8Array): void {
+    this.#heldBytes += part.length;
+    if (this.#heldBytes > this.#objectBytesMax) {
+      const text = `request body larger than max (${this.#objectBytesMax} bytes)`;
+      throw new JsonTextError("TOO_LARGE", text);
+    }
+    this.#parts.push(part);
+  }
+
+  #release(): Uint8Array {
+    const object = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#heldBytes = 0;
+    return object;
+  }
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
+function malformed(byte: number): JsonTextError {
+  const character =
+    byte >= 0x20 && byte < 0x7f
+      ? String.fromCharCode(byte)
+      : `\\x${byte.toString(16).padStart(2, "0")}`;
+  return new JsonTextError(
+    "MALFORMED",
+    `invalid character '${character}' looking for beginning of value`,
+  );
+}
+
+/** Integers this long may exceed 2^53 and lose digits as numbers. */
+const LONG_INTEGER = /(?<![\d.eE+-])-?\d{16,}(?![\d.eE])/g;
+
+/**
+ * Puts quotes around long integers, which then read exactly: the JSON mapping of protobuf takes
+ * 64-bit values as numbers and as strings.
+ */
+export function quoteLongIntegers(json: string): string {
+  if (!/\d{16}/.test(json)) return json;
+  let quoted = "";
+  for (let i = 0; i < json.length;) {
+    const open = json.indexOf('"', i);
+    quoted += json.slice(i, open < 0 ? json.length : open).replace(LONG_INTEGER, '"$&"');
+    if (open < 0) break;
+    const after = afterString(json, open);
+    quoted += json.slice(open, after);
+    i = after;
+  }
+  return quoted;
+}
+
+/** The position behind the string that opens at `open`. */
+function afterString(json: string, open: number): number {
+  for (let at = json.indexOf('"', open + 1); at >= 0; at = json.indexOf('"', at + 1)) {
+    let backslashes = 0;
+    while (json[at - 1 - backslashes] === "\\") backslashes++;
+    if (backslashes % 2 === 0) return at + 1;
+  }
+  return json.length;
+}
