@@ -11,6 +11,7 @@
  */
 
 import { EtcdError, decodeMessage, encodeMessage } from "@etcd-ts/base";
+import type { Disk } from "@etcd-ts/base";
 import { LogMetadataSchema, SERVER_VERSION, generatedCodec, parseVersion } from "@etcd-ts/api";
 import type { LogMetadata } from "@etcd-ts/api";
 import { MemoryStorage, RawNode } from "@etcd-ts/raft";
@@ -126,7 +127,7 @@ class Bootstrap {
         "recommended-request-bytes": REQUEST_BYTES_SUGGESTED_MAX,
       });
     }
-    await disk.makeDirectory(dataDirectory);
+    await makeDirectory(disk, dataDirectory);
     for (const name of await disk.list(dataDirectory)) {
       if (name === "proxy") {
         throw new BootstrapError(`${dataDirectory}/proxy: v2 proxy data is not supported`);
@@ -138,8 +139,8 @@ class Bootstrap {
         });
       }
     }
-    await disk.makeDirectory(this.#paths.member);
-    await disk.makeDirectory(this.#paths.snap);
+    await makeDirectory(disk, this.#paths.member);
+    await makeDirectory(disk, this.#paths.snap);
     await this.#snapshotter.removeTemporaryFiles();
   }
 
@@ -157,6 +158,8 @@ class Bootstrap {
       cacheBytesMax: config.backendCacheBytesMax,
       onFatal: this.#onBackendFatal,
     });
+    // The name of a new file must outlive a crash as its contents do.
+    await ports.disk.syncDirectory(this.#paths.snap);
     createBuckets(backend);
     return backend;
   }
@@ -374,6 +377,16 @@ class Bootstrap {
       ...(walSegmentBytes === undefined ? {} : { segmentBytes: walSegmentBytes }),
     };
   }
+}
+
+/** Makes a directory that outlives a crash, and its parents likewise. */
+async function makeDirectory(disk: Disk, path: string): Promise<void> {
+  if ((await disk.stat(path))?.kind === "directory") return;
+  const slash = path.lastIndexOf("/");
+  const parent = slash < 0 ? "." : slash === 0 ? "/" : path.slice(0, slash);
+  if (parent !== path) await makeDirectory(disk, parent);
+  await disk.makeDirectory(path);
+  await disk.syncDirectory(parent);
 }
 
 function storageFrom(snapshot: Snapshot | undefined, log: WalContents): MemoryStorage {

@@ -75,7 +75,12 @@ export class MaintenanceOperations {
   }
 
   hashKV(revision: number, done: Completion<HashKVResult>): void {
-    this.#settle(this.#core.store.hashByRevision(revision), done);
+    const hashing = this.#core.store.hashByRevision(revision).then((result) => ({
+      ...result,
+      // What etcd says of a store that was never compacted.
+      compactRevision: result.compactRevision === 0 ? -1 : result.compactRevision,
+    }));
+    this.#settle(hashing, done);
   }
 
   defragment(done: Completion<void>): void {

@@ -9,6 +9,7 @@ import {
   bytesFromLatin1,
   latin1FromBytes,
 } from "@etcd-ts/base";
+import type { Random } from "@etcd-ts/base";
 import { PutRequestCodec, RangeRequestCodec } from "@etcd-ts/api";
 import type { PutRequest, PutResponse, RangeRequest, RangeResponse } from "@etcd-ts/api";
 
@@ -19,29 +20,27 @@ import { EtcdServer } from "./server.ts";
 export interface FixtureOptions {
   readonly seed?: number;
   readonly config?: Partial<ServerConfig>;
-  /** Keep the disk of an earlier member. */
-  readonly disk?: MemoryDisk;
 }
 
 /** A member, its ports, and calls as promises that virtual time carries on. */
 export class MemberFixture {
-  readonly clock: VirtualClock;
-  readonly disk: MemoryDisk;
-  readonly logger = new MemoryLogger();
+  readonly clock = new VirtualClock();
+  /** Operations take effect in later turns, as on a real disk. */
+  readonly disk = new MemoryDisk({ clock: this.clock });
+  readonly logger = new MemoryLogger("info");
   readonly metrics = new MemoryMetrics();
-  readonly config: ServerConfig;
   readonly random: SeededRandom;
+  config: ServerConfig;
+  /** What ended the running member, if it failed. */
   fatal: Error | undefined;
   #server: EtcdServer | undefined;
 
   constructor(options: FixtureOptions = {}) {
     this.random = new SeededRandom(options.seed ?? 1);
-    this.clock = new VirtualClock();
-    this.disk = options.disk ?? new MemoryDisk();
     this.config = defaultServerConfig({
       name: "m1",
       dataDirectory: "/data",
-      walSegmentBytes: 256 * 1024,
+      walSegmentBytes: 64 * 1024,
       ...options.config,
     });
   }
@@ -52,12 +51,20 @@ export class MemberFixture {
 
   /** Opens the member and has it ready. */
   async start(): Promise<EtcdServer> {
-    const { clock, disk, logger, metrics, random } = this;
+    await this.open();
+    this.server.start();
+    await this.run(this.server.whenReady());
+    return this.server;
+  }
+
+  async open(): Promise<EtcdServer> {
+    const { clock, disk, logger, metrics } = this;
     this.fatal = undefined;
+    const random = this.random.split("member");
     this.#server = await this.run(
       EtcdServer.open(
         this.config,
-        { clock, disk, logger, metrics, random: random.split("member") },
+        { clock, disk, logger, metrics, random },
         {
           onFatal: (error) => {
             this.fatal = error;
@@ -66,13 +73,23 @@ export class MemberFixture {
         },
       ),
     );
-    this.#server.start();
-    await this.run(this.#server.whenReady());
     return this.#server;
   }
 
   async stop(): Promise<void> {
     await this.run(this.server.stop());
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  /** Takes the power away, whatever the member is at; `start` brings up what is left. */
+  async crash(random?: Random): Promise<void> {
+    this.disk.powerOffAfter(0);
+    await this.run(this.server.stop().catch(() => undefined));
+    this.disk.crash(random);
   }
 
   /** Lets virtual time pass until `promise` settles. */
@@ -106,6 +123,7 @@ export class MemberFixture {
     return kvs.map((kv) => `${text(kv.key)}=${text(kv.value)}`);
   }
 
+  /** Revision and checksum of the key bucket. */
   async hashKV(): Promise<string> {
     const result = await this.call<{ hash: number; hashRevision: number }>((context, done) =>
       this.server.hashKV(0, context, done),
