@@ -168,6 +168,7 @@ export interface RawConnection {
   readonly socket: net.Socket;
   received(): Buffer;
   readonly closed: Promise<void>;
+  isClosed(): boolean;
 }
 
 export async function startBed(
@@ -196,7 +197,12 @@ export async function startBed(
       socket.on("error", () => undefined);
       const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
       await new Promise<void>((resolve) => socket.once("connect", () => resolve()));
-      return { socket, received: () => Buffer.concat(chunks), closed };
+      return {
+        socket,
+        received: () => Buffer.concat(chunks),
+        closed,
+        isClosed: () => socket.closed,
+      };
     },
     async close() {
       for (const socket of sockets) socket.destroy();

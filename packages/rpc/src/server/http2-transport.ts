@@ -4,8 +4,8 @@
  * Invariants:
  * - A connection that was told to go away for its behaviour is destroyed shortly after.
  * - No handler runs before its stream's headers were accepted and, for unary, its message is whole.
- * - A connection whose bytes lead to nothing visible here is asked for a pong; silence ends it. So
- *   neither an unfinished header block nor a session nghttp2 gave up holds a socket for ever.
+ * - A connection that has sent bytes is asked for a pong at the next sweep, since neither half a
+ *   header block nor a session that nghttp2 gave up shows in events; silence ends it.
  */
 
 import * as http2 from "node:http2";
@@ -44,6 +44,10 @@ const GOAWAY_LINGER_MS = 200;
 /** How often connections are looked at. */
 const SWEEP_INTERVAL_MS = 10_000;
 const HEADER_PAIRS_MAX = 256;
+/** Header lists above the maximum before a connection is given up. */
+const REFUSED_HEADERS_MAX = 20;
+/** A PING frame: 9 bytes of header, 8 of data. */
+const PONG_BYTES = 17;
 
 interface Connection {
   readonly session: ServerHttp2Session;
@@ -52,13 +56,13 @@ interface Connection {
   readonly guard: PingGuard;
   readonly callOptions: Http2CallOptions;
   openCalls: number;
+  refusedHeaders: number;
   isReady: boolean;
   isDoomed: boolean;
-  /** What the sweep saw last: bytes read from the socket, and events those bytes led to. */
+  /** Bytes read from the socket when the last ping was answered, and that answer. */
+  bytesProven: number;
   bytesRead: number;
   bytesChangedMs: number;
-  events: number;
-  eventsSwept: number;
   pingSent: boolean;
 }
 
@@ -66,6 +70,7 @@ export class Http2Transport implements RpcServerTransport {
   readonly #options: TransportOptions;
   readonly #logger: Logger;
   readonly #keepalive: KeepaliveOptions;
+  readonly #headerListBytesMax: number;
   readonly #deadlines: DeadlineQueue;
   readonly #connections = new Set<Connection>();
   readonly #sessionOptions: http2.ServerOptions;
@@ -78,6 +83,7 @@ export class Http2Transport implements RpcServerTransport {
     this.#logger = options.logger ?? NULL_LOGGER;
     this.#keepalive = { ...DEFAULT_KEEPALIVE, ...options.keepalive };
     this.#deadlines = new DeadlineQueue(options.clock);
+    this.#headerListBytesMax = options.headerListBytesMax ?? HEADER_LIST_BYTES_MAX;
     const memoryBytes = options.connectionMemoryBytesMax ?? CONNECTION_MEMORY_BYTES_MAX;
     this.#sessionOptions = {
       maxSessionMemory: Math.ceil(memoryBytes / 1_000_000),
@@ -85,7 +91,7 @@ export class Http2Transport implements RpcServerTransport {
       settings: {
         initialWindowSize: STREAM_WINDOW_BYTES,
         maxConcurrentStreams: options.concurrentStreamsMax ?? CONCURRENT_STREAMS_MAX,
-        maxHeaderListSize: options.headerListBytesMax ?? HEADER_LIST_BYTES_MAX,
+        maxHeaderListSize: this.#headerListBytesMax,
         enablePush: false,
       },
     };
@@ -116,12 +122,12 @@ export class Http2Transport implements RpcServerTransport {
         onWrite: () => guard.forgive(),
       },
       openCalls: 0,
+      refusedHeaders: 0,
       isReady: false,
       isDoomed: false,
+      bytesProven: 0,
       bytesRead: 0,
       bytesChangedMs: this.#nowMs(),
-      events: 0,
-      eventsSwept: 0,
       pingSent: false,
     };
     this.#connections.add(connection);
@@ -137,18 +143,15 @@ export class Http2Transport implements RpcServerTransport {
     );
     session.on("remoteSettings", () => {
       timer.cancel();
-      connection.events++;
       connection.isReady = true;
       if (guard.countSettings(this.#nowMs())) this.#dismiss(connection, "too_many_settings");
     });
     session.on("ping", () => {
-      connection.events++;
       if (guard.countPing(this.#nowMs(), connection.openCalls)) {
         this.#dismiss(connection, "too_many_pings");
       }
     });
     session.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest) => {
-      connection.events++;
       // The raw header list follows the flags; Node's types do not name it.
       this.#accept(connection, stream, headers, (rest as unknown[])[1] as string[]);
     });
@@ -158,7 +161,6 @@ export class Http2Transport implements RpcServerTransport {
         error: error.message,
       });
     });
-    session.on("goaway", () => connection.events++);
     session.on("close", () => {
       timer.cancel();
       connection.socket.destroy();
@@ -204,6 +206,13 @@ export class Http2Transport implements RpcServerTransport {
         error: error.message,
       });
     });
+    if (headerListBytes(rawHeaders) > this.#headerListBytesMax) {
+      stream.close(NGHTTP2_ENHANCE_YOUR_CALM);
+      if (++connection.refusedHeaders > REFUSED_HEADERS_MAX) {
+        this.#dismiss(connection, "too_large_headers");
+      }
+      return;
+    }
     const contentType = grpcContentType(headers["content-type"]);
     if (contentType === undefined) this.#acceptHttp(stream, headers, rawHeaders);
     else this.#acceptCall(connection, stream, headers, rawHeaders, contentType);
@@ -302,13 +311,12 @@ export class Http2Transport implements RpcServerTransport {
     if (!connection.isReady || connection.isDoomed || connection.pingSent) return;
     const nowMs = this.#nowMs();
     const bytesRead = bytesReadOf(connection.socket);
-    const moved = bytesRead !== connection.bytesRead;
-    const silent = connection.events === connection.eventsSwept && connection.openCalls === 0;
-    connection.bytesRead = bytesRead;
-    connection.eventsSwept = connection.events;
-    if (moved) connection.bytesChangedMs = nowMs;
-    const idle = nowMs - connection.bytesChangedMs >= this.#keepalive.timeMs;
-    if (idle || (moved && silent)) this.#ping(connection);
+    if (bytesRead !== connection.bytesRead) {
+      connection.bytesRead = bytesRead;
+      connection.bytesChangedMs = nowMs;
+    }
+    const isIdle = nowMs - connection.bytesChangedMs >= this.#keepalive.timeMs;
+    if (isIdle || bytesRead !== connection.bytesProven) this.#ping(connection);
   }
 
   #ping(connection: Connection): void {
@@ -321,10 +329,12 @@ export class Http2Transport implements RpcServerTransport {
     });
     session.on("close", () => timer.cancel());
     connection.pingSent = true;
+    const bytesBefore = bytesReadOf(connection.socket);
     const accepted = session.ping(() => {
       timer.cancel();
       connection.pingSent = false;
-      connection.bytesRead = bytesReadOf(connection.socket);
+      // Whatever else came meanwhile may be half a frame again.
+      connection.bytesProven = bytesBefore + PONG_BYTES;
       connection.bytesChangedMs = this.#nowMs();
     });
     if (!accepted) session.destroy();
@@ -363,6 +373,16 @@ function grpcContentType(contentType: string | undefined): string | undefined {
   const rest = contentType.slice("application/grpc".length);
   if (rest === "" || rest.startsWith(";")) return "application/grpc";
   return rest.startsWith("+") ? `application/grpc${rest}` : undefined;
+}
+
+/**
+ * As HPACK counts. nghttp2 holds a client to the maximum only once it has acknowledged it, which a
+ * hostile one need not do.
+ */
+function headerListBytes(rawHeaders: readonly string[]): number {
+  let bytes = 16 * rawHeaders.length;
+  for (const text of rawHeaders) bytes += text.length;
+  return bytes;
 }
 
 function internal(message: string): RpcError {
