@@ -34,11 +34,34 @@ export interface WalContents {
   readonly entries: Entry[];
 }
 
+/** Records are copied into blocks of this size: a buffer of its own for each costs far more. */
+const BLOCK_BYTES = 256 << 10;
+
+/** Copies byte strings into few buffers. */
+class Copies {
+  #block = new Uint8Array(0);
+  #used = 0;
+
+  /** A copy that lives as long as anything keeps it, and its neighbours with it. */
+  of(bytes: Uint8Array): Uint8Array {
+    if (bytes.length > BLOCK_BYTES / 8) return bytes.slice();
+    if (this.#used + bytes.length > this.#block.length) {
+      this.#block = new Uint8Array(BLOCK_BYTES);
+      this.#used = 0;
+    }
+    const copy = this.#block.subarray(this.#used, this.#used + bytes.length);
+    copy.set(bytes);
+    this.#used += bytes.length;
+    return copy;
+  }
+}
+
 export class Replay {
   readonly #start: WalSnapshot;
   readonly #entries: Entry[] = [];
   readonly #snapshots: WalSnapshot[] = [];
   readonly #keepEntries: boolean;
+  readonly #copies = new Copies();
   #metadata: Uint8Array | undefined;
   #hardState: HardState | undefined;
   #lastIndex = 0;
@@ -100,7 +123,8 @@ export class Replay {
 
   #applyEntry(record: LogRecord, path: string): void {
     const keep = this.#keepEntries;
-    const entry = decode(EntryCodec, keep ? record.data.slice() : record.data, record, path);
+    const data = keep ? this.#copies.of(record.data) : record.data;
+    const entry = decode(EntryCodec, data, record, path);
     if (entry.type === "EntryConfChange" && entry.data.length === 0) {
       throw new CorruptionError("wal: conf change without data", path, record.offsetBytes);
     }

@@ -125,8 +125,6 @@ describe("WriteAheadLog", () => {
       fc.nat(0xffff_ffff),
       async (steps, operations, seed) => {
         const disk = new MemoryDisk();
-        await disk.makeDirectory("/data/member");
-        disk.settle();
         const saves = savesOf(steps);
         const wal = await WriteAheadLog.create(disk, DIRECTORY, METADATA, options());
         await setImmediate();
@@ -157,11 +155,9 @@ describe("WriteAheadLog", () => {
   });
 
   test("create() interrupted anywhere leaves no log or a whole one", async () => {
-    for (let operations = 0; operations < 14; operations++) {
+    for (let operations = 0; operations < 20; operations++) {
       for (let seed = 0; seed < 6; seed++) {
         const disk = new MemoryDisk();
-        await disk.makeDirectory("/data/member");
-        disk.settle();
         disk.powerOffAfter(operations);
         await WriteAheadLog.create(disk, DIRECTORY, METADATA, options()).catch(() => undefined);
         disk.powerOffAfter(0);

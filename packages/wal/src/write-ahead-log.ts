@@ -135,7 +135,7 @@ export class WriteAheadLog {
     await disk.syncDirectory(temporary);
     await disk.removeTree(directory);
     await disk.rename(temporary, directory);
-    await disk.syncDirectory(parentOf(directory));
+    await syncAncestors(disk, directory);
     const { wal } = await WriteAheadLog.open(disk, directory, start, options);
     return wal;
   }
@@ -373,6 +373,23 @@ export class WriteAheadLog {
     this.#resetEncoder();
     this.#held.push({ name, path, file });
     this.#logger.info("created a new WAL segment", { path });
+  }
+}
+
+/**
+ * Makes the names above a new directory durable: any of them may have been made just before. Those
+ * that cannot be opened were not made by this process.
+ */
+async function syncAncestors(disk: Disk, directory: string): Promise<void> {
+  await disk.syncDirectory(parentOf(directory));
+  for (let path = parentOf(directory); path !== "." && path !== "/";) {
+    path = parentOf(path);
+    try {
+      await disk.syncDirectory(path);
+    } catch (error) {
+      if (error instanceof EtcdError && error.code === "ACCESS_DENIED") return;
+      throw error;
+    }
   }
 }
 
