@@ -153,7 +153,7 @@ export class TreeBucket implements Bucket {
     this.#leafNodeOf(name).insertAt(i, name, new BucketValue(emptyInlineBucket()));
     this.version++;
     const bucket = this.bucket(name);
-    invariant(bucket !== undefined, () => "createBucket: the new bucket is not there");
+    if (bucket === undefined) throw this.#unordered(holder);
     return bucket;
   }
 
@@ -240,10 +240,8 @@ export class TreeBucket implements Bucket {
     const key = bytesFromLatin1(name);
     const leaf = this.#leafNodeOf(key);
     const i = leaf.lowerBound(key);
-    invariant(
-      i < leaf.count && leaf.compareKeyAt(i, key) === 0 && leaf.isBucketAt(i),
-      () => "replaceBucketValue: the bucket is gone",
-    );
+    const isThere = i < leaf.count && leaf.compareKeyAt(i, key) === 0 && leaf.isBucketAt(i);
+    if (!isThere) throw this.#unordered(leaf);
     leaf.replaceAt(i, new BucketValue(value));
   }
 
@@ -257,6 +255,12 @@ export class TreeBucket implements Bucket {
     if (depth < TREE_DEPTH_MAX) return;
     const id = pageIDOf(holder);
     throw this.context.store.fault(id, `page ${id}: tree is deeper than ${TREE_DEPTH_MAX}`);
+  }
+
+  /** For a look-up that misses what is there. */
+  #unordered(holder: Holder): CorruptionError {
+    const id = pageIDOf(holder);
+    return this.context.store.fault(id, `page ${id}: keys are not in order`);
   }
 
   #assertWritable(): void {

@@ -1,7 +1,7 @@
 /** Copies a database into an empty one, in key order, so that pages are full and none is free. */
 
 import type { Clock } from "@etcd-ts/base";
-import { invariant } from "@etcd-ts/base";
+import { CorruptionError } from "@etcd-ts/base";
 import type { Database } from "./database.ts";
 import { Slices } from "./slices.ts";
 import type { Bucket, WriteTransaction } from "./types.ts";
@@ -25,11 +25,11 @@ export async function compact(
   options: CompactOptions,
 ): Promise<void> {
   const reader = source.beginRead();
-  const copier = new Copier(target, options);
+  const copier = new Copier(source, target, options);
   try {
     for (const name of reader.bucketNames()) {
       const bucket = reader.bucket(name);
-      invariant(bucket !== undefined, () => "compact: a bucket is gone");
+      if (bucket === undefined) throw unordered(source);
       await copier.copy(bucket, [name]);
     }
     await copier.commit();
@@ -39,14 +39,21 @@ export async function compact(
   }
 }
 
+/** For a bucket that a walk finds and a look-up does not. */
+function unordered(source: Database): CorruptionError {
+  return new CorruptionError("keys are not in order", source.path, 0);
+}
+
 class Copier {
+  readonly #source: Database;
   readonly #target: Database;
   readonly #options: CompactOptions;
   readonly #slices: Slices;
   #tx: WriteTransaction;
   #putBytes = 0;
 
-  constructor(target: Database, options: CompactOptions) {
+  constructor(source: Database, target: Database, options: CompactOptions) {
+    this.#source = source;
     this.#target = target;
     this.#options = options;
     this.#slices = new Slices(options.clock);
@@ -62,7 +69,7 @@ class Copier {
       const { key, value } = entry;
       if (value === undefined) {
         const nested = source.bucket(key);
-        invariant(nested !== undefined, () => "compact: a nested bucket is gone");
+        if (nested === undefined) throw unordered(this.#source);
         await this.copy(nested, [...path, key]);
         target = this.#bucketAt(path);
         continue;

@@ -4,7 +4,7 @@
  * A new file is four pages: two metas, an empty freelist, an empty leaf as the top level.
  */
 
-import { CorruptionError, type Disk, type DiskFile } from "@etcd-ts/base";
+import { CorruptionError, type Disk, type DiskFile, equalBytes } from "@etcd-ts/base";
 import {
   FIRST_DATA_PAGE,
   KIND_FREELIST,
@@ -48,7 +48,7 @@ function initialImage(pageBytes: number): Uint8Array {
 
 /**
  * Whether nothing was ever stored: the file is empty, or a crash came between its making and the
- * first sync, so that each sector is as in a new file or zeros, and no meta is whole.
+ * first sync, so that each sector is as in a new file or zeros.
  */
 export function needsInitialising(file: DiskFile, pageBytes: number): boolean {
   const size = file.sizeBytes();
@@ -57,14 +57,12 @@ export function needsInitialising(file: DiskFile, pageBytes: number): boolean {
   if (size > image.length) return false;
   const bytes = new Uint8Array(size);
   file.read(bytes, 0);
-  if (metaFault(bytes) === undefined) return false;
-  if (metaFault(bytes.subarray(pageBytes)) === undefined) return false;
   for (let start = 0; start < size; start += SECTOR_BYTES) {
     const sector = bytes.subarray(start, start + SECTOR_BYTES);
     const isZero = sector.every((byte) => byte === 0);
     if (!isZero && !sector.every((byte, i) => byte === image[start + i])) return false;
   }
-  return true;
+  return !equalBytes(bytes, image);
 }
 
 export async function initialise(
