@@ -5,7 +5,14 @@
  * in every run.
  */
 
-import { MemoryDisk, MemoryMetrics, NULL_LOGGER, VirtualClock } from "@etcd-ts/base";
+import {
+  bytesFromLatin1,
+  latin1FromBytes,
+  MemoryDisk,
+  MemoryMetrics,
+  NULL_LOGGER,
+  VirtualClock,
+} from "@etcd-ts/base";
 import type { Clock, Disk, Timer } from "@etcd-ts/base";
 import { Backend, MvccStore } from "../src/index.ts";
 import type { BackendOptions, LeaseBook, MvccStoreOptions } from "../src/index.ts";
@@ -113,12 +120,11 @@ export function openStore(
   );
 }
 
-const encoder = new TextEncoder();
-
-export function bytes(text: string): Uint8Array {
-  return encoder.encode(text);
+/** One byte a character. */
+export function bytes(latin1: string): Uint8Array {
+  return bytesFromLatin1(latin1);
 }
 
 export function text(value: Uint8Array): string {
-  return new TextDecoder().decode(value);
+  return latin1FromBytes(value);
 }

@@ -52,7 +52,7 @@ export class BackendSnapshot {
     let chunk = new Uint8Array(SNAPSHOT_CHUNK_BYTES);
     let filled = 0;
     for (const pages of this.#transaction.copyPages(SNAPSHOT_CHUNK_BYTES)) {
-      for (let taken = 0; taken < pages.length; ) {
+      for (let taken = 0; taken < pages.length;) {
         const part = pages.subarray(taken, taken + chunk.length - filled);
         chunk.set(part, filled);
         taken += part.length;

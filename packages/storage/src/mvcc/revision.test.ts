@@ -6,7 +6,9 @@ import { decodeRevision, encodeRevision } from "./revision.ts";
 const counter = fc.maxSafeNat();
 
 test("encodeRevision() is 8 bytes, an underscore and 8 bytes, and a t for a tombstone", () => {
-  expect([...encodeRevision(258, 1)]).toEqual([0, 0, 0, 0, 0, 0, 1, 2, 0x5f, 0, 0, 0, 0, 0, 0, 0, 1]);
+  expect([...encodeRevision(258, 1)]).toEqual([
+    0, 0, 0, 0, 0, 0, 1, 2, 0x5f, 0, 0, 0, 0, 0, 0, 0, 1,
+  ]);
   expect([...encodeRevision(258, 1, true)].slice(16)).toEqual([1, 0x74]);
 });
 
@@ -22,7 +24,9 @@ test("decodeRevision() is the inverse of encodeRevision()", () => {
 test("encodeRevision() keeps the order of revisions", () => {
   fc.assert(
     fc.property(counter, counter, counter, counter, (mainA, subA, mainB, subB) => {
-      const order = Math.sign(compareBytes(encodeRevision(mainA, subA), encodeRevision(mainB, subB)));
+      const order = Math.sign(
+        compareBytes(encodeRevision(mainA, subA), encodeRevision(mainB, subB)),
+      );
       expect(order).toBe(Math.sign(mainA - mainB || subA - subB));
     }),
   );

@@ -194,8 +194,8 @@ export class MvccStore {
 
   /**
    * Takes over the contents of another backend, as after a snapshot from the leader; watchers go
-   * on from where they were. The old backend is the caller's to close. Nothing may be read or
-   * written meanwhile.
+   * on from where they were. The old backend is the caller's to close, the lease book the caller's
+   * to empty of old attachments. Nothing may be read or written meanwhile.
    */
   async restore(backend: Backend): Promise<void> {
     invariant(this.#writer === undefined, () => "MvccStore.restore: a writer has not ended");

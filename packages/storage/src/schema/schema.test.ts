@@ -142,7 +142,11 @@ describe("members", () => {
       id: id64,
       peerURLs: texts,
       isLearner: fc.boolean(),
-      name: fc.oneof(fc.string({ unit: "grapheme" }), fc.constant("\u2028\u0001"), fc.constant('\\"id":5,"')),
+      name: fc.oneof(
+        fc.string({ unit: "grapheme" }),
+        fc.constant("\u2028\u0001"),
+        fc.constant('\\"id":5,"'),
+      ),
       clientURLs: texts,
     });
     fc.assert(
@@ -199,7 +203,9 @@ describe("leases, alarms, auth", () => {
     writeAlarm(backend, { memberID: 5n, alarm: 2 });
     deleteAlarm(backend, { memberID: 5n, alarm: 2 });
     expect(readAlarms(backend)).toEqual([{ memberID: 5n, alarm: 1 }]);
-    expect([...backend.range("alarm", new Uint8Array(0), undefined)[0]!.key]).toEqual([8, 5, 16, 1]);
+    expect([...backend.range("alarm", new Uint8Array(0), undefined)[0]!.key]).toEqual([
+      8, 5, 16, 1,
+    ]);
   });
 
   test("auth is a flag, a revision and stored bytes", () => {
