@@ -10,7 +10,7 @@
 import type { Disk, Logger } from "@etcd-ts/base";
 import { MemoryDisk } from "@etcd-ts/base";
 import { EtcdServer } from "@etcd-ts/etcdserver";
-import { createGateway, RpcServer, ServiceTable } from "@etcd-ts/rpc";
+import { JsonGateway, RpcServer, ServiceTable } from "@etcd-ts/rpc";
 import {
   JsonLogger,
   NodeClock,
@@ -19,6 +19,7 @@ import {
   openLogSinks,
   PrometheusMetrics,
 } from "@etcd-ts/runtime";
+import type { UpgradeHandler } from "@etcd-ts/rpc";
 import { embedConfig, validateConfig } from "./config.ts";
 import type { EmbedConfig } from "./config.ts";
 import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
@@ -252,30 +253,25 @@ class Member implements Etcd {
     const { config, server, metrics } = this;
     const logger = this.#logger;
     const gateway = config.enableGRPCGateway
-      ? createGateway({
-          table,
-          clock,
-          logger,
-          requestBytesMax: config.requestBytesMax + 512 * 1024,
-        })
+      ? new JsonGateway({ table, clock, receiveMessageBytesMax: messageBytesMax(config) })
       : undefined;
     const httpHandler = createClientHandler({
       server,
       metrics,
       health,
-      gateway: gateway?.handle,
+      gateway,
       cors: config.cors,
       hostWhitelist: config.hostWhitelist,
       commandLine,
     });
-    const upgrade = gateway === undefined ? {} : { upgradeHandler: gateway.upgrade };
+    const upgrade = gateway === undefined ? {} : { upgradeHandler: upgradeHandler(gateway) };
     const common = { table, clock, logger };
     const isSplit = this.#bound.clientHTTP.length > 0;
     const client = new RpcServer({
       ...common,
       ...(isSplit ? { serve: "grpc" as const } : { httpHandler, ...upgrade }),
       byteCounters: this.#services.byteCounters,
-      receiveMessageBytesMax: config.requestBytesMax + 512 * 1024,
+      receiveMessageBytesMax: messageBytesMax(config),
       concurrentStreamsMax: config.concurrentStreamsMax,
       keepalive: {
         minTimeMs: config.grpcKeepaliveMinTimeMs,
@@ -358,6 +354,19 @@ class Member implements Etcd {
     this.#logger.info("closed etcd server", about);
     this.#end(undefined);
   }
+}
+
+/** What a message may hold beside the largest request. */
+const MESSAGE_OVERHEAD_BYTES = 512 * 1024;
+
+function messageBytesMax(config: EmbedConfig): number {
+  return config.requestBytesMax + MESSAGE_OVERHEAD_BYTES;
+}
+
+function upgradeHandler(gateway: JsonGateway): UpgradeHandler {
+  return (request, socket, head) => {
+    if (!gateway.handleUpgrade(request, socket, head)) socket.destroy();
+  };
 }
 
 function serveOn(listener: Listener, server: RpcServer): void {

@@ -4,7 +4,7 @@
 
 import { SERVER_VERSION } from "@etcd-ts/api";
 import type { ServerOperations } from "@etcd-ts/etcdserver";
-import type { HttpHandler } from "@etcd-ts/rpc";
+import type { HttpHandler, JsonGateway } from "@etcd-ts/rpc";
 import type { PrometheusMetrics } from "@etcd-ts/runtime";
 import { withAccessControl } from "./access-control.ts";
 import type { AccessControlOptions } from "./access-control.ts";
@@ -16,7 +16,7 @@ export interface ClientHandlerOptions extends AccessControlOptions {
   readonly metrics: PrometheusMetrics;
   readonly health: HealthEndpoints;
   /** Serves `/v3/`; undefined when the gateway is off. */
-  readonly gateway: HttpHandler | undefined;
+  readonly gateway: JsonGateway | undefined;
   /** The arguments of the process, for `/debug/vars`. */
   readonly commandLine: readonly string[];
 }
@@ -24,10 +24,9 @@ export interface ClientHandlerOptions extends AccessControlOptions {
 /** What a client listener serves beside gRPC. */
 export function createClientHandler(options: ClientHandlerOptions): HttpHandler {
   const handle: HttpHandler = (request, response) => {
+    if (options.gateway?.handle(request, response) === true) return;
     const { pathname } = requestURL(request);
-    if (/^\/v3(beta)?\//.test(pathname) && options.gateway !== undefined) {
-      options.gateway(request, response);
-    } else if (pathname === "/version") {
+    if (pathname === "/version") {
       if (allowMethod(request, response, "GET")) {
         reply(response, 200, "application/json", versionJSON(options.server));
       }
