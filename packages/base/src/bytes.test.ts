@@ -46,7 +46,7 @@ test("latin-1 strings order as their bytes do, and come back", () => {
     }),
   );
   const long = new Uint8Array(100_000).map((_, i) => i & 0xff);
-  expect(bytesFromLatin1(latin1FromBytes(long))).toEqual(long);
+  expect(Buffer.compare(bytesFromLatin1(latin1FromBytes(long)), long)).toBe(0);
   expect(latin1FromBytes(long, 255, 258)).toBe("\u00ff\u0000\u0001");
   expect(() => bytesFromLatin1("a\u0100")).toThrow("U+100 at 1");
 });

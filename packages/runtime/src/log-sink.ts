@@ -84,7 +84,8 @@ export class FileSink implements LogSink {
     const bytes = Buffer.from(line);
     try {
       if (this.#isFull(bytes.length)) this.#rotate();
-      this.#sizeBytes += fs.writeSync(this.#fd, bytes);
+      for (let at = 0; at < bytes.length;) at += fs.writeSync(this.#fd, bytes, at);
+      this.#sizeBytes += bytes.length;
     } catch {
       // A full disk must not stop the member; the next line tries again.
     }

@@ -6,7 +6,7 @@
  * binding, one that is in use does.
  */
 
-import { unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import * as net from "node:net";
 
 import type {
@@ -46,6 +46,7 @@ export class NodeNetwork implements Network {
         address.kind === "unix" &&
         error instanceof NetworkError &&
         error.code === "ADDRESS_IN_USE" &&
+        isSocket(address.path) &&
         (await isRefused(address));
       if (!isStale) throw error;
       unlinkSync(address.path);
@@ -135,6 +136,9 @@ function bind(
     server.once("error", fail);
     server.listen(nodeAddress(address), () => {
       server.off("error", fail);
+      // Taking somebody in failed, for want of descriptors as a rule; they wait in the queue or
+      // give up, and the listener goes on.
+      server.on("error", () => {});
       resolve({ address: boundAddress(server, address), close: () => stopListening(server) });
     });
   });
@@ -146,6 +150,11 @@ function stopListening(server: net.Server): Promise<void> {
     if (server.listening) server.close();
     setImmediate(resolve);
   });
+}
+
+/** Only a socket is ours to take away; another file at that path is somebody's data. */
+function isSocket(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSocket() ?? false;
 }
 
 function isRefused(address: NetworkAddress): Promise<boolean> {

@@ -1,6 +1,5 @@
 /** The ports on Node pass the suites of their ports. */
 
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,11 +71,10 @@ function formatLabels(labels: Labels): string {
     .join();
 }
 
-for (const kind of ["tcp", "unix", "stale unix"] as const) {
+for (const kind of ["tcp", "unix"] as const) {
   testNetwork(`NodeNetwork, ${kind}`, async () => {
     const { directory, cleanUp } = temporaryDirectory();
     const path = join(directory, "s");
-    if (kind === "stale unix") leaveStaleSocket(path);
     const address: NetworkAddress =
       kind === "tcp" ? { kind: "tcp", host: "127.0.0.1", port: 0 } : { kind: "unix", path };
     const until = async (isDone: () => boolean): Promise<void> => {
@@ -85,10 +83,4 @@ for (const kind of ["tcp", "unix", "stale unix"] as const) {
     };
     return { network: new NodeNetwork(), address, until, settle: () => wait(20), cleanUp };
   });
-}
-
-/** What a killed program leaves: a socket file with nobody behind it. */
-function leaveStaleSocket(path: string): void {
-  const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
-  spawnSync(process.execPath, ["-e", script]);
 }

@@ -1,8 +1,8 @@
 /** What the compliance suites do not ask of the clock, the network and the metrics on Node. */
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { lstatSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -51,6 +51,31 @@ test("a socket file in use keeps others from listening", async () => {
   const second = network.listen(address, () => {});
   await expect(second).rejects.toMatchObject({ code: "ADDRESS_IN_USE" });
   await listener.close();
+  rmSync(directory, { recursive: true });
+});
+
+test("a socket file that a killed program left does not", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "etcd-ts-"));
+  const path = join(directory, "s");
+  const script = `require("net").createServer()
+    .listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
+  spawnSync(process.execPath, ["-e", script]);
+  expect(lstatSync(path).isSocket()).toBe(true);
+  const network = new NodeNetwork();
+  const listener = await network.listen({ kind: "unix", path }, (taken) => taken.destroy());
+  const connection = await network.dial({ kind: "unix", path }, { timeoutMs: 1000 });
+  connection.destroy();
+  await listener.close();
+  rmSync(directory, { recursive: true });
+});
+
+test("a file that is no socket is left alone", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "etcd-ts-"));
+  const path = join(directory, "data");
+  writeFileSync(path, "precious");
+  const listening = new NodeNetwork().listen({ kind: "unix", path }, () => {});
+  await expect(listening).rejects.toMatchObject({ code: "ADDRESS_IN_USE" });
+  expect(readFileSync(path, "utf8")).toBe("precious");
   rmSync(directory, { recursive: true });
 });
 

@@ -33,8 +33,8 @@ type Entry = {
 };
 
 const WALL_START_MS = 1_767_225_600_000;
-/** Longer promise chains than this between two timers do not occur in the core. */
-const SETTLE_MICROTASKS = 64;
+/** Long enough for the promise chains of one operation of the core; long loops need `settle`. */
+const SETTLE_MICROTASKS = 256;
 const TURNS_MAX = 10_000_000;
 
 export class VirtualClock implements Clock {

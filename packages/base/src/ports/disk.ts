@@ -2,7 +2,8 @@
  * Files as the core sees them: reads are synchronous, writes and syncs are not.
  *
  * Durability contract, which the simulated disk enforces:
- * - `write` makes bytes visible to later reads at once, durable only after `dataSync` or `sync`.
+ * - `write` makes bytes visible to reads once it settles (until then a read may see either state),
+ *   durable only after a `dataSync` or `sync` that begins after that.
  * - A file created, renamed or removed is durable only after `syncDirectory` of its parent.
  * - A failed sync leaves the file's unsynced bytes undefined; the caller must stop using it.
  * Paths use "/" and are absolute or relative to the process. Files are created with mode 0600,
