@@ -1,0 +1,46 @@
+/**
+ * Between calls and operations: the context an operation runs in, the header of what it answers,
+ * and the status of what it refuses.
+ *
+ * Invariant: every call gets its context here and nowhere else, so that the identity of a caller
+ * has one source.
+ */
+
+import { generatedHeader, rpcErrorFrom } from "@etcd-ts/api";
+import type { generatedKeyValue } from "@etcd-ts/api";
+import { INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
+import type { Completion, RequestContext, ServerOperations } from "@etcd-ts/etcdserver";
+import type { CallContext, UnaryCall } from "@etcd-ts/rpc";
+
+/** The header in messages that are used as generated. */
+export type GeneratedHeader = ReturnType<typeof generatedHeader>;
+export type GeneratedKeyValue = ReturnType<typeof generatedKeyValue>;
+
+/** Who asks, and until when. */
+export function contextOf(call: CallContext): RequestContext {
+  const { deadlineMs } = call;
+  return deadlineMs === undefined ? INTERNAL_CONTEXT : { auth: undefined, deadlineMs };
+}
+
+/** A complete header at the store's revision. */
+export function headerNow(server: ServerOperations): GeneratedHeader {
+  return headerAt(server, server.store.currentRevision);
+}
+
+/** A complete header at `revision`. */
+export function headerAt(server: ServerOperations, revision: number): GeneratedHeader {
+  return generatedHeader(server.responseHeader(revision));
+}
+
+/** The header of the Cluster service, which names no revision. */
+export function headerWithoutRevision(server: ServerOperations): GeneratedHeader {
+  return headerAt(server, 0);
+}
+
+/** A completion that answers `call`: the status of the error, or what `respond` makes of the result. */
+export function answer<T, O>(call: UnaryCall<O>, respond: (result: T) => O): Completion<T> {
+  return (error, result) => {
+    if (error === undefined) call.respond(respond(result as T));
+    else call.fail(rpcErrorFrom(error));
+  };
+}

@@ -1,0 +1,264 @@
+/**
+ * The Watch service: one call carries the watches of one storage `WatchStream`.
+ *
+ * Invariants:
+ * - A watch's `created` response is sent before anything else of it, and nothing of it after its
+ *   `canceled` response, also if its id is taken again.
+ * - While what was sent is above the call's high-water mark, nothing is taken from the stream and
+ *   no request is read; so a slow client costs the bounded queues of call and stream, and no more.
+ * - The progress timer runs only while a watch of the call asked for it.
+ */
+
+import { EventType, FilterType, RPC_ERRORS, Watch } from "@etcd-ts/api";
+import type { Event, WatchCreateRequest, WatchRequest, WatchResponse } from "@etcd-ts/api";
+import type { EtcdError, Timer } from "@etcd-ts/base";
+import { randomBelow } from "@etcd-ts/base";
+import type { StreamCall } from "@etcd-ts/rpc";
+import { WATCH_ID_NONE } from "@etcd-ts/storage";
+import type { WatchBatch, WatchStream } from "@etcd-ts/storage";
+
+import { REQUEST_OVERHEAD_BYTES } from "./parts.ts";
+import type { ServiceParts } from "./parts.ts";
+import { StreamFailures } from "./stream-failures.ts";
+import { fragments } from "./watch-fragment.ts";
+
+type WatchCall = StreamCall<WatchRequest, WatchResponse>;
+
+/** The first key there is; an empty key means it. */
+const FIRST_KEY = new Uint8Array([0]);
+
+export function registerWatch(parts: ServiceParts): void {
+  const failures = new StreamFailures(parts.metrics, "watch");
+  parts.table.stream(Watch.Watch, (call) => {
+    failures.observe(call);
+    new WatchSession(parts, call).start();
+  });
+}
+
+/** What one watch wants beyond its events. */
+interface WatchWishes {
+  readonly prevKV: boolean;
+  readonly fragment: boolean;
+  readonly progressNotify: boolean;
+  /** Nothing was sent since the last tick of the progress timer. */
+  isIdle: boolean;
+}
+
+class WatchSession {
+  readonly #parts: ServiceParts;
+  readonly #call: WatchCall;
+  readonly #stream: WatchStream;
+  readonly #watches = new Map<number, WatchWishes>();
+  /** By watch id: batches up to this one, counted from the call's start, are of a cancelled watch. */
+  readonly #staleUntil = new Map<number, number>();
+  readonly #messageBytesMax: number;
+  #progressWatches = 0;
+  #progressTimer: Timer | undefined;
+  #takenBatches = 0;
+  #isBlocked = false;
+  #isSending = false;
+  #isClosed = false;
+
+  constructor(parts: ServiceParts, call: WatchCall) {
+    this.#parts = parts;
+    this.#call = call;
+    this.#stream = parts.server.store.newWatchStream();
+    this.#messageBytesMax = parts.config.requestBytesMax + REQUEST_OVERHEAD_BYTES;
+  }
+
+  start(): void {
+    const { openCalls } = this.#parts;
+    openCalls.add(this.#call, (error) => {
+      this.#close();
+      this.#call.fail(error);
+    });
+    this.#call.onCancel(() => {
+      openCalls.remove(this.#call);
+      this.#close();
+    });
+    if (this.#isClosed) return;
+    this.#call.onDrain(() => this.#onDrain());
+    this.#stream.onReady(() => this.#sendBatches());
+    // A client that has sent its last request goes on watching: only cancelling ends the call.
+    this.#call.onMessage((request) => this.#onRequest(request));
+  }
+
+  #onRequest(request: WatchRequest): void {
+    switch (request.kind) {
+      case "create":
+        this.#create(request.create);
+        return;
+      case "cancel":
+        this.#cancel(request.cancel.watchID);
+        return;
+      case "progress":
+        this.#stream.requestProgressAll();
+        return;
+      default:
+        // Not worth the other watches of the stream.
+        this.#parts.logger.info("invalid watch request type <nil> received in gRPC stream");
+    }
+  }
+
+  #create(request: WatchCreateRequest): void {
+    const id = this.#begin(request);
+    if (typeof id !== "number") {
+      this.#send({
+        ...this.#response(WATCH_ID_NONE, this.#stream.revision()),
+        created: true,
+        canceled: true,
+        cancelReason: id,
+      });
+      return;
+    }
+    this.#watches.set(id, {
+      prevKV: request.prevKV,
+      fragment: request.fragment,
+      progressNotify: request.progressNotify,
+      isIdle: true,
+    });
+    if (request.progressNotify) {
+      this.#progressWatches++;
+      this.#startProgress();
+    }
+    this.#send({ ...this.#response(id, this.#stream.revision()), created: true });
+    // What came about between the watch and its response waited for it.
+    this.#sendBatches();
+  }
+
+  /** @returns the id of the new watch, or the reason why there is none */
+  #begin(request: WatchCreateRequest): number | string {
+    if (request.startRevision < 0) return RPC_ERRORS.compacted.message;
+    const begun: number | EtcdError = this.#stream.watch({
+      watchID: request.watchID,
+      key: request.key.length === 0 ? FIRST_KEY : request.key,
+      rangeEnd: request.rangeEnd,
+      startRevision: request.startRevision,
+      noPut: request.filters.includes(FilterType.NOPUT),
+      noDelete: request.filters.includes(FilterType.NODELETE),
+    });
+    return typeof begun === "number" ? begun : begun.message;
+  }
+
+  #cancel(id: number): void {
+    if (!this.#stream.cancel(id)) return;
+    this.#forget(id);
+    const queued = this.#stream.queuedBatches;
+    if (queued > 0) this.#staleUntil.set(id, this.#takenBatches + queued);
+    this.#send({ ...this.#response(id, this.#stream.revision()), canceled: true });
+  }
+
+  #forget(id: number): void {
+    const watch = this.#watches.get(id);
+    if (watch === undefined) return;
+    this.#watches.delete(id);
+    if (!watch.progressNotify || --this.#progressWatches > 0) return;
+    this.#progressTimer?.cancel();
+    this.#progressTimer = undefined;
+  }
+
+  /** Sends what the stream has, one batch after another, until the call has enough. */
+  #sendBatches(): void {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    while (!this.#isBlocked && !this.#isClosed) {
+      const [batch] = this.#stream.take(1);
+      if (batch === undefined) break;
+      this.#takenBatches++;
+      if (!this.#isStale(batch.watchID)) this.#sendBatch(batch);
+    }
+    this.#isSending = false;
+  }
+
+  #isStale(id: number): boolean {
+    if (this.#staleUntil.size === 0) return false;
+    const until = this.#staleUntil.get(id);
+    if (until === undefined) return false;
+    if (this.#takenBatches <= until) return true;
+    this.#staleUntil.delete(id);
+    return false;
+  }
+
+  #sendBatch(batch: WatchBatch): void {
+    const { watchID, compactRevision, revision } = batch;
+    const watch = this.#watches.get(watchID);
+    if (watch === undefined && watchID !== WATCH_ID_NONE) return;
+    const events = watch?.prevKV === true ? this.#withPrevious(batch.events) : batch.events;
+    const response = {
+      ...this.#response(watchID, revision),
+      events,
+      compactRevision,
+      canceled: compactRevision > 0,
+    };
+    if (watch !== undefined && events.length > 0) watch.isIdle = false;
+    if (watch?.fragment === true) {
+      for (const piece of fragments(response, this.#messageBytesMax)) this.#send(piece);
+    } else this.#send(response);
+    if (compactRevision > 0) this.#forget(watchID);
+  }
+
+  /** With what each key was before; left out where it was not, or is compacted away. */
+  #withPrevious(events: readonly Event[]): readonly Event[] {
+    const { store } = this.#parts.server;
+    return events.map((event) => {
+      const { kv, type } = event;
+      if (kv === undefined) return event;
+      if (type === EventType.PUT && kv.createRevision === kv.modRevision) return event;
+      return { ...event, prevKV: store.previous(kv.key, kv.modRevision) };
+    });
+  }
+
+  #response(watchID: number, revision: number): WatchResponse {
+    return {
+      header: this.#parts.server.responseHeader(revision),
+      watchID,
+      created: false,
+      canceled: false,
+      compactRevision: 0,
+      cancelReason: "",
+      fragment: false,
+      events: [],
+    };
+  }
+
+  #send(response: WatchResponse): void {
+    if (this.#call.send(response) || this.#isBlocked || this.#isClosed) return;
+    this.#isBlocked = true;
+    this.#call.pause();
+  }
+
+  #onDrain(): void {
+    if (!this.#isBlocked || this.#isClosed) return;
+    this.#isBlocked = false;
+    this.#sendBatches();
+    if (!this.#isBlocked) this.#call.resume();
+  }
+
+  #startProgress(): void {
+    if (this.#progressTimer !== undefined) return;
+    const { config, random } = this.#parts;
+    const intervalMs = config.watchProgressNotifyIntervalMs;
+    const jitterMs = randomBelow(random, Math.max(Math.floor(intervalMs / 10), 1));
+    this.#armProgress(intervalMs + jitterMs);
+  }
+
+  #armProgress(intervalMs: number): void {
+    this.#progressTimer = this.#parts.clock.setTimer(intervalMs, () => {
+      this.#armProgress(intervalMs);
+      for (const [id, watch] of this.#watches) {
+        if (!watch.progressNotify) continue;
+        if (watch.isIdle) this.#stream.requestProgress(id);
+        watch.isIdle = true;
+      }
+    });
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#progressTimer?.cancel();
+    this.#progressTimer = undefined;
+    this.#stream.close();
+    this.#watches.clear();
+  }
+}
