@@ -42,6 +42,10 @@ const OK_STATUS: { readonly code: GrpcCode; readonly message: string } = {
   message: "",
 };
 
+/** grpc-go's text for a server stream whose client sent nothing. */
+const NO_REQUEST =
+  "cardinality violation: received no request message from non-client-streaming RPC";
+
 export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unknown> {
   readonly method: AnyMethod;
   readonly metadata: Metadata;
@@ -115,11 +119,12 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
   receiveEnd(): void {
     if (this.#remoteEnded) return;
     this.#remoteEnded = true;
-    if (
-      this.#received === 0 &&
-      (this.method.kind === "unary" || this.method.kind === "serverStream")
-    ) {
-      this.#finish(GRPC_CODES.INTERNAL, "grpc: no request message was received");
+    if (this.#received === 0 && this.method.kind === "unary") {
+      this.#finish(GRPC_CODES.UNKNOWN, "EOF");
+      return;
+    }
+    if (this.#received === 0 && this.method.kind === "serverStream") {
+      this.#finish(GRPC_CODES.INTERNAL, NO_REQUEST);
       return;
     }
     this.#deliver();

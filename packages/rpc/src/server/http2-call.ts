@@ -236,7 +236,10 @@ export class Http2Call implements CallSink<unknown> {
     const call = this.#call!;
     if (call.isFinished) return;
     if (this.#frames.isPartial) {
-      call.fail(new RpcError("INTERNAL", GRPC_CODES.INTERNAL, "unexpected EOF"));
+      // As grpc-go: a unary request that ends early is no error of the protocol.
+      const { INTERNAL, UNKNOWN } = GRPC_CODES;
+      const code = call.method.kind === "unary" ? UNKNOWN : INTERNAL;
+      call.fail(new RpcError("UNEXPECTED_EOF", code, "unexpected EOF"));
       return;
     }
     call.receiveEnd();

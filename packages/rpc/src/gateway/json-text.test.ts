@@ -1,0 +1,92 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+import { JsonObjectSplitter, quoteLongIntegers } from "./json-text.ts";
+
+const objects = fc.array(fc.dictionary(fc.string(), fc.jsonValue()), { maxLength: 6 });
+
+function split(splitter: JsonObjectSplitter, parts: readonly Uint8Array[]): string[] {
+  const found: string[] = [];
+  for (const part of parts) {
+    splitter.push(part, (object) => {
+      found.push(Buffer.from(object).toString());
+      return true;
+    });
+  }
+  return found;
+}
+
+describe("JsonObjectSplitter", () => {
+  test("push() finds the objects however the bytes are cut and spaced", () => {
+    const space = fc.constantFrom("", " ", "\n", "\r\n\t");
+    fc.assert(
+      fc.property(objects, space, fc.integer({ min: 1, max: 9 }), (values, between, step) => {
+        const texts = values.map((value) => JSON.stringify(value));
+        const bytes = Buffer.from(between + texts.join(between) + between);
+        const parts: Uint8Array[] = [];
+        for (let at = 0; at < bytes.length; at += step) parts.push(bytes.subarray(at, at + step));
+        const splitter = new JsonObjectSplitter(1_000_000);
+        expect(split(splitter, parts)).toEqual(texts);
+        expect(splitter.isPartial).toBe(false);
+      }),
+    );
+  });
+
+  test("push() does not take braces and quotes in strings for structure", () => {
+    const text = JSON.stringify({ '}{"\\': "]]}}\\", b: ['\\"'] });
+    expect(split(new JsonObjectSplitter(1_000), [Buffer.from(text + text)])).toEqual([text, text]);
+  });
+
+  test("push() stops when told to, and drops the rest", () => {
+    const splitter = new JsonObjectSplitter(1_000);
+    let count = 0;
+    splitter.push(Buffer.from("{}{}nonsense"), () => ++count < 2);
+    expect(count).toBe(2);
+  });
+
+  test.each([["x"], ["{} ,"], ["[1]"], ['"a"'], ["1"], ["}"], ["\u0000"]])(
+    "push() refuses %j",
+    (text) => {
+      expect(() => split(new JsonObjectSplitter(1_000), [Buffer.from(text)])).toThrow(
+        "looking for beginning of value",
+      );
+    },
+  );
+
+  test("push() refuses an object above the maximum while it still comes", () => {
+    const splitter = new JsonObjectSplitter(100);
+    expect(split(splitter, [Buffer.from(`{"a":"${"x".repeat(92)}"}`)]).length).toBe(1);
+    const push = (): void => void split(splitter, Array(21).fill(Buffer.from(`{"a":`)) as Buffer[]);
+    expect(push).toThrow("request body larger than max (100 bytes)");
+  });
+});
+
+describe("quoteLongIntegers()", () => {
+  test("changes nothing else: what it quotes reads back as the same digits", () => {
+    const long = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.string(), long)), fc.jsonValue(), (fields, other) => {
+        const members = fields.map(([, value], i) => `"f${i}":${value}`);
+        const strings = fields.map(([text, value]) => JSON.stringify(`${text}${value}":${value}`));
+        const json = `{${[...members, `"s":[${strings.join()}]`, `"o":${JSON.stringify(other)}`].join()}}`;
+        const read = JSON.parse(quoteLongIntegers(json)) as { [name: string]: unknown };
+        fields.forEach(([text, value], i) => {
+          expect(String(read[`f${i}`])).toBe(String(value));
+          expect((read["s"] as string[])[i]).toBe(`${text}${value}":${value}`);
+        });
+      }),
+    );
+  });
+
+  test.each([
+    ['{"a":0.1234567890123456789}'],
+    ['{"a":1234567890123456789e3}'],
+    ['{"a":1e1234567890123456}'],
+    ['{"a":"1234567890123456789"}'],
+    ['{"a":"\\"1234567890123456789"}'],
+    ['{"a":"\\\\","b":123456789012345}'],
+    ['{"a":"unclosed 1234567890123456789'],
+  ])("leaves %s alone", (json) => {
+    expect(quoteLongIntegers(json)).toBe(json);
+  });
+});
