@@ -216,6 +216,9 @@ function checkLogging(config: EmbedConfig): void {
   if (config.logOutputs.length > 1 && config.logOutputs.includes("default")) {
     throw new ConfigError('multi logoutput for "default" is not supported yet');
   }
+  if (config.logOutputs.includes("systemd/journal")) {
+    throw new ConfigError("--log-outputs=systemd/journal is not built yet in etcd-ts");
+  }
   if (config.logRotation === undefined) return;
   const files = config.logOutputs.filter((output) => !isStandardOutput(output));
   if (files.length !== 1 || config.logOutputs.length !== 1) {

@@ -24,6 +24,7 @@ import { embedConfig, validateConfig } from "./config.ts";
 import type { EmbedConfig } from "./config.ts";
 import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
 import { HealthEndpoints } from "./etcdhttp/health.ts";
+import { measureEventLoop } from "./event-loop-metrics.ts";
 import { createPeerHandler } from "./etcdhttp/peer-handler.ts";
 import { Listener } from "./listener.ts";
 import { parseListenURLs } from "./listen-url.ts";
@@ -95,7 +96,7 @@ export function startEtcd(settings: EtcdSettings = {}): Promise<Etcd> {
     advertiseClientURLs: urls("advertiseClientURLs", ""),
   });
   return startMember(config, {
-    disk: inMemory ? new MemoryDisk() : new NodeDisk(),
+    disk: inMemory ? new MemoryDisk({ clock: new NodeClock() }) : new NodeDisk(),
     logger: logger ?? new JsonLogger({ sinks: [] }),
     commandLine: [],
   });
@@ -213,7 +214,9 @@ class Member implements Etcd {
     const clock = new NodeClock();
     const random = new NodeRandom();
     const metrics = new PrometheusMetrics({ process: true });
+    const endMeasuring = measureEventLoop(metrics);
     const ended = promiseWithEnd();
+    void ended.promise.then(endMeasuring);
     let member: Member | undefined;
     const fail = (error: Error | undefined): void => {
       if (error !== undefined) logger.error("the member has failed", { error: error.message });

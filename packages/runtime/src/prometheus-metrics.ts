@@ -36,6 +36,7 @@ type Values = Pick<
 export class PrometheusMetrics implements Metrics {
   readonly #metrics = new MemoryMetrics();
   readonly #process: Registry | undefined;
+  readonly #beforeExposition: (() => void)[] = [];
 
   /** @param options.process - whether to add `process_*`, `nodejs_*` and `os_fd_*`; default true */
   constructor(options: { readonly process?: boolean } = {}) {
@@ -73,6 +74,11 @@ export class PrometheusMetrics implements Metrics {
     this.#metrics.gaugeFunction(definition, read);
   }
 
+  /** Calls `refresh` before each exposition, to set what is costly to keep up to date. */
+  beforeExposition(refresh: () => void): void {
+    this.#beforeExposition.push(refresh);
+  }
+
   /**
    * Everything as text.
    *
@@ -80,6 +86,7 @@ export class PrometheusMetrics implements Metrics {
    *   Prometheus text format
    */
   async expose(accept = ""): Promise<Exposition> {
+    for (const refresh of this.#beforeExposition) refresh();
     const registry = new Registry<RegistryContentType>();
     if (accept.includes("application/openmetrics-text")) {
       registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
