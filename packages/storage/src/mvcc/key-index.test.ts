@@ -143,6 +143,18 @@ describe("KeyIndex", () => {
     expect(index.countLive("", undefined)).toBe(keys);
   });
 
+  test("put() splits a full block wherever the new key falls", () => {
+    const keyOf = (i: number) => String(i).padStart(6, "0");
+    for (let place = 0; place <= BLOCK_KEYS_MAX; place++) {
+      const index = new KeyIndex();
+      for (let i = 0; i < BLOCK_KEYS_MAX; i++) index.put(keyOf(2 * i + 1), i + 2, 0);
+      index.put(keyOf(2 * place), 1000, 0);
+      index.verify();
+      expect(index.find(keyOf(2 * place))?.main).toBe(1000);
+      expect(index.countLive("", undefined)).toBe(BLOCK_KEYS_MAX + 1);
+    }
+  });
+
   test("put() refuses a revision that is not above the key's", () => {
     const index = new KeyIndex();
     index.put("a", 5, 1);

@@ -258,7 +258,8 @@ export class KeyIndex {
       const isAppend = position === block.keys.length && at === this.#blocks.length - 1;
       const cut = isAppend ? position : BLOCK_KEYS_MAX / 2;
       this.#split(at, cut, key);
-      if (position >= cut) {
+      // At the cut itself the key belongs to the left: it is below the right block's first.
+      if (isAppend || position > cut) {
         block = this.#blocks[at + 1]!;
         position -= cut;
       }

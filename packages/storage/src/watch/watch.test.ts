@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { Event } from "@etcd-ts/api";
@@ -127,7 +128,7 @@ class Watching {
       case "turns":
         for (let i = 0; i < next.turns; i++) {
           this.world.clock.virtual.runNext();
-          await new Promise((resolve) => setImmediate(resolve));
+          await nextTurn();
         }
         break;
     }
