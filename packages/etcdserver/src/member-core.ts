@@ -8,7 +8,7 @@
  *   is acknowledged afterwards, and after a failure nothing more reaches the backend.
  */
 
-import { encodeMessage, yieldTurn } from "@etcd-ts/base";
+import { WireWriter, yieldTurn } from "@etcd-ts/base";
 import type { EtcdError, Timer } from "@etcd-ts/base";
 import {
   AlarmAction,
@@ -20,7 +20,7 @@ import {
   parseVersion,
   versionOf,
 } from "@etcd-ts/api";
-import type { RaftOperation, ResponseHeader } from "@etcd-ts/api";
+import type { InternalRaftRequest, RaftOperation, ResponseHeader } from "@etcd-ts/api";
 import type { ConfChange, Entry, Message, SoftState } from "@etcd-ts/raft";
 import { EMPTY_CONF_STATE, PROPOSAL_DROPPED_TEXT } from "@etcd-ts/raft";
 import { MvccStore } from "@etcd-ts/storage";
@@ -39,6 +39,7 @@ import { Lessor } from "./lease/index.ts";
 import type { Cluster } from "./membership/index.ts";
 import { PendingRequests } from "./pending-requests.ts";
 import { BackendQuota } from "./quota/quota.ts";
+import { ProposalQueue } from "./proposal-queue.ts";
 import { RaftLoop } from "./raft/raft-loop.ts";
 import { ReadIndex } from "./raft/read-index.ts";
 import { RequestIDs } from "./request-id.ts";
@@ -61,6 +62,8 @@ const APPLY_SLICE_MS = 5;
 const APPLY_SLICE_ENTRIES = 16;
 /** Writes that may wait for a leader; more are turned away. */
 const LEADERLESS_PROPOSALS_MAX = 5000;
+/** An encoder that grew beyond this is not kept. */
+const PROPOSAL_BUFFER_BYTES = 64 * 1024;
 /** How long `waitApplied` waits. */
 const WAIT_APPLIED_MS = 1000;
 
@@ -110,8 +113,9 @@ export class MemberCore {
   readonly #pending: PendingRequests<ApplyResult>;
   readonly #pendingChanges: PendingRequests<EtcdError | undefined>;
   readonly #events: MemberEvents;
-  /** Proposals that wait for a leader. */
-  #leaderless: { readonly id: bigint; readonly propose: () => "ok" | "dropped" }[] = [];
+  readonly #proposals: ProposalQueue;
+  /** Encodes proposals; reused, so that each costs one copy of its size. */
+  #writer = new WireWriter(PROPOSAL_BUFFER_BYTES);
   #leaderWaiters: { readonly deadlineMs: number; readonly done: Completion<void> }[] = [];
   #applyWaiters: Waiter[] = [];
   #committedIndex: number;
@@ -188,6 +192,11 @@ export class MemberCore {
     this.#committedIndex = this.applier.appliedIndex;
     this.#readIndex = this.#createReadIndex();
     this.loop = this.#createLoop();
+    this.#proposals = new ProposalQueue(
+      this.loop,
+      (id) => this.#pending.has(id) || this.#pendingChanges.has(id),
+      (id) => this.#drop(id, PROPOSAL_DROPPED),
+    );
   }
 
   get isLeader(): boolean {
@@ -254,7 +263,7 @@ export class MemberCore {
       username: context.auth?.username ?? "",
       authRevision: context.auth?.authRevision ?? 0,
     };
-    const data = encodeMessage(InternalRaftRequestCodec, { header, id: 0n, operation });
+    const data = this.#encode({ header, id: 0n, operation });
     if (data.length > this.config.maxRequestBytes) {
       this.failLater(done, SERVER_ERRORS.requestTooLarge);
       return;
@@ -266,7 +275,7 @@ export class MemberCore {
       done(error, error === undefined ? result : undefined);
     });
     this.metrics.pending.set(this.#pending.size);
-    this.#proposeOrWait(id, () => this.loop.propose(data));
+    this.#enqueue(id, data);
   }
 
   /** As `propose`, for what the member does of its own accord. */
@@ -291,7 +300,7 @@ export class MemberCore {
       }
       done(failure ?? refusal, undefined);
     });
-    this.#proposeOrWait(id, () => this.loop.proposeConfChange({ ...change, id }));
+    this.#enqueue(id, { ...change, id });
   }
 
   /** Settles once local state holds everything that was acknowledged before the call. */
@@ -358,7 +367,7 @@ export class MemberCore {
 
   #settleAll(): void {
     this.#end = SERVER_ERRORS.stopped;
-    this.#leaderless = [];
+    this.#proposals.clear();
     this.#pending.failAll(this.#end);
     this.#pendingChanges.failAll(this.#end);
     this.#readIndex.stop(this.#end);
@@ -381,16 +390,27 @@ export class MemberCore {
     return this.auth.checkIdentity(context.auth);
   }
 
-  #proposeOrWait(id: bigint, propose: () => "ok" | "dropped"): void {
-    if (this.#leaderID !== 0n) {
-      if (propose() === "dropped") this.#drop(id, PROPOSAL_DROPPED);
-      return;
-    }
-    if (this.#leaderless.length >= LEADERLESS_PROPOSALS_MAX) {
+  #enqueue(id: bigint, entry: Uint8Array | ConfChange): void {
+    if (this.#leaderID === 0n && this.#proposals.size >= LEADERLESS_PROPOSALS_MAX) {
       this.#drop(id, SERVER_ERRORS.tooManyRequests);
       return;
     }
-    this.#leaderless.push({ id, propose });
+    this.#proposals.add(id, entry);
+    this.loop.wake();
+  }
+
+  #beforeReady(): void {
+    if (this.#leaderID === 0n) this.#proposals.wait();
+    else this.#proposals.flush();
+    this.#readIndex.beforeReady();
+  }
+
+  #encode(request: InternalRaftRequest): Uint8Array {
+    if (this.#writer.length > PROPOSAL_BUFFER_BYTES) {
+      this.#writer = new WireWriter(PROPOSAL_BUFFER_BYTES);
+    } else this.#writer.reset();
+    InternalRaftRequestCodec.encode(request, this.#writer);
+    return this.#writer.finish();
   }
 
   #drop(id: bigint, error: EtcdError): void {
@@ -435,6 +455,7 @@ export class MemberCore {
         },
       },
       start,
+      boot.raftStorage.lastIndex(),
     );
   }
 
@@ -468,7 +489,7 @@ export class MemberCore {
       clock: ports.clock,
       tickMs: config.heartbeatIntervalMs,
       handlers: {
-        beforeReady: () => this.#readIndex.beforeReady(),
+        beforeReady: () => this.#beforeReady(),
         softStateChanged: (softState) => this.#softStateChanged(softState),
         readStates: (readStates) => this.#readIndex.answered(readStates),
         apply: (entries) => this.#apply(entries),
@@ -500,16 +521,6 @@ export class MemberCore {
     const waiters = this.#leaderWaiters;
     this.#leaderWaiters = [];
     for (const { done } of waiters) done(undefined, undefined);
-    this.#proposeLeaderless();
-  }
-
-  #proposeLeaderless(): void {
-    const waiting = this.#leaderless;
-    this.#leaderless = [];
-    for (const { id, propose } of waiting) {
-      const isAwaited = this.#pending.has(id) || this.#pendingChanges.has(id);
-      if (isAwaited && propose() === "dropped") this.#drop(id, PROPOSAL_DROPPED);
-    }
   }
 
   #termBegan(): void {

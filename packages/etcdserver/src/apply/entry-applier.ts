@@ -69,15 +69,22 @@ export class EntryApplier {
   #appliedIndex: number;
   #appliedTerm: number;
   #confState: ConfState;
+  readonly #loggedIndex: number;
   /** Answers to configuration changes, due once raft knows that they were applied. */
   #changeAnswers: (() => void)[] = [];
 
-  /** Starts at the snapshot raft starts from. */
+  /**
+   * Starts at the snapshot raft starts from.
+   *
+   * @param loggedIndex - the last entry of the log when the member was opened
+   */
   constructor(
     parts: EntryApplierParts,
     start: { readonly index: number; readonly term: number; readonly confState: ConfState },
+    loggedIndex: number,
   ) {
     this.#parts = parts;
+    this.#loggedIndex = loggedIndex;
     this.#appliedIndex = start.index;
     this.#appliedTerm = start.term;
     this.#confState = start.confState;
@@ -107,7 +114,7 @@ export class EntryApplier {
         this.#applyNormal(entry, isNew);
         break;
       case "EntryConfChange":
-        this.#applyChange(decodeMessage(ConfChangeCodec, entry.data), isNew);
+        this.#applyChange(decodeMessage(ConfChangeCodec, entry.data), entry.index, isNew);
         break;
       default:
         // Members of etcd agree on one change at a time; none of them takes joint consensus.
@@ -133,19 +140,29 @@ export class EntryApplier {
     }
     const request = readRequest(entry);
     const id = request.id === 0n ? (request.header?.id ?? 0n) : request.id;
-    const result = this.#applyOperation(request.operation, this.#parts.pending.has(id), isNew);
-    if (!isNew || result === undefined) return;
-    this.#answer(id, result);
+    // What was logged before this start answers nobody, even if a fast member used its id again.
+    const isAwaited = entry.index > this.#loggedIndex && this.#parts.pending.has(id);
+    const result = this.#applyOperation(request.operation, isAwaited, isNew);
+    if (isAwaited && result !== undefined) this.#answer(id, result);
+    else if (isNew && result?.error === SERVER_ERRORS.noSpace) this.#raiseNoSpace(result.error);
   }
 
   #answer(id: bigint, result: ApplyResult): void {
-    const { pending, hooks, hasNoSpaceAlarm, logger } = this.#parts;
-    if (result.error !== SERVER_ERRORS.noSpace || hasNoSpaceAlarm()) {
-      pending.succeed(id, result);
+    const { pending } = this.#parts;
+    const answer = (): void => pending.succeed(id, result);
+    if (result.error === SERVER_ERRORS.noSpace) this.#raiseNoSpace(result.error, answer);
+    else answer();
+  }
+
+  /** The alarm comes first: whoever is told of it finds it raised. */
+  #raiseNoSpace(error: EtcdError, next: () => void = () => undefined): void {
+    const { hooks, hasNoSpaceAlarm, logger } = this.#parts;
+    if (hasNoSpaceAlarm()) {
+      next();
       return;
     }
-    logger.warn("message exceeded backend quota; raising alarm", { error: result.error.message });
-    hooks.raiseNoSpace(() => pending.succeed(id, result));
+    logger.warn("message exceeded backend quota; raising alarm", { error: error.message });
+    hooks.raiseNoSpace(next);
   }
 
   /** Undefined: nobody waits, and there is nothing to do. */
@@ -232,10 +249,10 @@ export class EntryApplier {
     }
   }
 
-  #applyChange(change: ConfChange, isNew: boolean): void {
+  #applyChange(change: ConfChange, index: number, isNew: boolean): void {
     const { pendingChanges } = this.#parts;
     const refusal = this.#applyChangeOrRefuse(change, isNew);
-    if (pendingChanges.has(change.id)) {
+    if (index > this.#loggedIndex && pendingChanges.has(change.id)) {
       this.#changeAnswers.push(() => pendingChanges.succeed(change.id, refusal));
     }
   }

@@ -96,8 +96,9 @@ export class RaftLoop {
     });
   }
 
-  propose(data: Uint8Array): ProposeResult {
-    const result = this.#parts.node.propose(data);
+  /** Proposes entries together: all are taken, or none. */
+  proposeBatch(batch: readonly Uint8Array[]): ProposeResult {
+    const result = this.#parts.node.proposeBatch(batch);
     this.wake();
     return result;
   }
