@@ -39,6 +39,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`HOST, \d+`), "HOST, N"},
 	{regexp.MustCompile(`remaining\(\d+s\)`), "remaining"},
 	{regexp.MustCompile(`[0-9.]+ [kM]B`), "SIZE"},
+	{regexp.MustCompile(`\b\d+%`), "PERCENT"},
 }
 
 func (c *ctl) normalized(text string) string {

@@ -79,14 +79,7 @@ describe("etcd3 keys", () => {
     expect(String(gone[0]?.value)).toBe("x");
     expect((await client.delete().prefix("d").exec()).deleted).toBe("1");
     expect((await client.delete().key("none").exec()).deleted).toBe("0");
-    expect(
-      (
-        await client
-          .delete()
-          .range({ start: "a", end: "z" } as never)
-          .exec()
-      ).deleted,
-    ).toBe("0");
+    expect((await client.delete().inRange({ start: "a", end: "z" }).exec()).deleted).toBe("0");
   });
 
   test("runs transactions", async () => {
@@ -148,11 +141,9 @@ describe("etcd3 watch", () => {
     await watcher.cancel();
   });
 
-  test("filters, and serves many watchers of one stream", async () => {
+  test("serves many watchers of one stream", async () => {
     const watchers = await Promise.all(
-      Array.from({ length: 20 }, (_, i) =>
-        client.watch().key(`many/${i}`).ignore("delete").create(),
-      ),
+      Array.from({ length: 20 }, (_, i) => client.watch().key(`many/${i}`).create()),
     );
     const seen = Promise.all(
       watchers.map((w) =>
@@ -199,7 +190,7 @@ describe("etcd3 concurrency", () => {
     await once<void>((resolve) => campaign.on("elected", () => resolve()));
     expect(await election.leader()).toBe("first");
     const observer = await election.observe();
-    expect(observer.leader()).toBe("first");
+    await expect.poll(() => observer.leader()).toBe("first");
     await campaign.proclaim("renamed");
     await expect.poll(() => observer.leader()).toBe("renamed");
     await campaign.resign();
@@ -209,7 +200,7 @@ describe("etcd3 concurrency", () => {
 
 describe("etcd3 cluster and maintenance", () => {
   test("lists members", async () => {
-    const { members } = await client.cluster.memberList();
+    const { members } = await client.cluster.memberList({ linearizable: true } as never);
     expect(members).toHaveLength(1);
     expect(members[0]?.clientURLs).toEqual([...etcd.endpoints]);
     const added = await client.cluster.memberAdd({
