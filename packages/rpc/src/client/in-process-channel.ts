@@ -48,12 +48,13 @@ export class InProcessChannel implements RpcChannel {
   ): ClientStream<I, O> {
     const stream = new ClientStream<I, O>();
     const { table, clock, isInternal } = this.#options;
-    const route = this.#closed ? CLOSED : table.find(method.path);
+    const { timeoutMs } = options;
+    const isLate = timeoutMs !== undefined && timeoutMs < EXPIRED_MS;
+    const route = this.#closed ? CLOSED : isLate ? DEADLINE_EXCEEDED : table.find(method.path);
     if (route instanceof RpcError) {
       stream.finish(route.grpcCode, route.message, new Metadata());
       return stream;
     }
-    const { timeoutMs } = options;
     const untyped = stream as ClientStream<unknown, unknown>;
     const unbind = bindCallOptions(untyped, options);
     const requests = new RequestQueue();
@@ -91,6 +92,13 @@ const CLOSED = new RpcError(
 );
 
 const CANCELED = new RpcError("CANCELED", GRPC_CODES.CANCELED, "context canceled");
+const DEADLINE_EXCEEDED = new RpcError(
+  "DEADLINE_EXCEEDED",
+  GRPC_CODES.DEADLINE_EXCEEDED,
+  "context deadline exceeded",
+);
+/** Time-outs shorter than the clock can tell have passed when they are read. */
+const EXPIRED_MS = 0.001;
 /** Queued requests above which a caller's `send` returns false. */
 const REQUEST_QUEUE_MAX = 64;
 

@@ -176,6 +176,8 @@ describe("unary", () => {
     [`{"key":"YQ==","sort_order":2}`, { sortOrder: 2 }],
     [`{"key":"YQ==","sort_order":"NO_SUCH"}`, { sortOrder: 0 }],
     [`{"key":"YQ==","limit":"12","revision":34}`, { limit: 12, revision: 34 }],
+    [`{"key":"YQ==","limit":"1.0","revision":3e1}`, { limit: 1, revision: 30 }],
+    [`{"key":"YQ","range_end":null}`, { key: new Uint8Array([97]) }],
     [`{"key":"YQ==","no_such_field":{"a":[1,"}"]}}`, { key: new Uint8Array([97]) }],
     [`{"key":"YQ=="} and what follows is ignored`, { key: new Uint8Array([97]) }],
     [` \n{"key":"YQ==","keys_only":true}`, { keysOnly: true }],
@@ -202,6 +204,14 @@ describe("unary", () => {
     [`{"limit":"x"}`, 400, undefined],
     [`{"key":}`, 400, undefined],
     [`{]`, 400, undefined],
+    [`null`, 400, undefined],
+    [`{"key":"YQ==","key":"YQ=="}`, 400, undefined],
+    [`{"key":"YQ==","rangeEnd":"YQ==","range_end":"YQ=="}`, 400, undefined],
+    [`{"key":"Y Q="}`, 400, undefined],
+    [`{"key":"Y"}`, 400, undefined],
+    [`{"key":"YQ="}`, 400, undefined],
+    [`{"key":"YQ==","limit":1.5}`, 400, undefined],
+    [`{"key":"YQ==","limit":9223372036854775808}`, 400, undefined],
     [Buffer.from(`{"key":"\xff"}`, "latin1"), 400, undefined],
     [`{"a":`.repeat(2_000) + `0` + `}`.repeat(2_000), 400, undefined],
   ])("answers %s with %i", async (body, status, text) => {
@@ -302,6 +312,10 @@ describe("headers", () => {
       `{"code":4,"message":"context deadline exceeded"}`,
     ]);
     expect(cancelled).toBe(1);
+    for (const past of ["1n", "-5S"]) {
+      const { status } = await ask("/v3/kv/range", "", { headers: { "grpc-timeout": past } });
+      expect(status).toBe(504);
+    }
     const bad = await ask("/v3/kv/range", "", { headers: { "grpc-timeout": "xx" } });
     expect([bad.status, bad.body]).toEqual([
       400,
@@ -332,6 +346,7 @@ describe("streams", () => {
       "",
       undefined,
     ]);
+    expect(answer.headers["transfer-encoding"]).toBe("chunked");
   });
 
   test("end their sending side at the first object that is malformed", async () => {

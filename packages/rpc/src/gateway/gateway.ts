@@ -64,7 +64,8 @@ export class JsonGateway {
     const head = headOf(request);
     const path = gatewayPath(head.path);
     if (path === undefined) return false;
-    const output = new HttpOutput(response);
+    const te = String(request.headers.te ?? "");
+    const output = new HttpOutput(response, te.toLowerCase().includes("trailers"));
     const exchange = this.#exchange({ ...head, path }, peerOf(request), output);
     if (exchange === undefined) {
       request.resume();
@@ -126,8 +127,11 @@ function gatewayPath(path: string): string | undefined {
   return decoded.startsWith("/v3/") ? decoded : undefined;
 }
 
+/** Proxies may send the whole URL as the target. */
+const ABSOLUTE_FORM = /^https?:\/\/[^/?]*/i;
+
 function headOf(request: HttpRequest): HttpHead {
-  const url = request.url ?? "";
+  const url = (request.url ?? "").replace(ABSOLUTE_FORM, "");
   const query = url.indexOf("?");
   const headers: [string, string][] = [];
   const raw = request.rawHeaders;
@@ -150,19 +154,23 @@ function peerOf(request: HttpRequest): Peer {
 
 class HttpOutput implements GatewayOutput {
   readonly #response: HttpResponse;
+  readonly #acceptsTrailers: boolean;
 
-  constructor(response: HttpResponse) {
+  /** @param acceptsTrailers - then grpc-gateway sends chunks, to have a place for trailers */
+  constructor(response: HttpResponse, acceptsTrailers: boolean) {
     this.#response = response;
+    this.#acceptsTrailers = acceptsTrailers;
   }
 
   answer(status: number, headers: HeaderList, body: string): void {
     if (!this.#setHead(status, headers)) return;
-    this.#response.setHeader("content-length", Buffer.byteLength(body));
+    if (this.#acceptsTrailers) this.#writeHead();
+    else this.#response.setHeader("Content-Length", Buffer.byteLength(body));
     this.#response.end(body);
   }
 
   begin(status: number, headers: HeaderList): void {
-    this.#setHead(status, headers);
+    if (this.#setHead(status, headers)) this.#writeHead();
   }
 
   write(line: string): boolean {
@@ -174,6 +182,12 @@ class HttpOutput implements GatewayOutput {
   #write(line: string): boolean {
     const response = this.#response as { write(text: string): boolean };
     return response.write(line);
+  }
+
+  /** Fixes the head now, when no length is known: the body goes out in chunks. */
+  #writeHead(): void {
+    const response = this.#response as { writeHead(status: number): unknown };
+    response.writeHead(this.#response.statusCode);
   }
 
   end(): void {

@@ -8,12 +8,12 @@
 import { isUtf8 } from "node:buffer";
 
 import { fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
-import type { JsonValue } from "@bufbuild/protobuf";
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
 import { InvariantError, WireReader, WireWriter } from "@etcd-ts/base";
 
 import type { AnyMethod } from "../call.ts";
-import { quoteLongIntegers } from "./json-text.ts";
+import { normalizeFields } from "./json-strictness.ts";
+import { parseJson } from "./json-value.ts";
 
 const READ_OPTIONS = { ignoreUnknownFields: true } as const;
 const WRITE_OPTIONS = { useProtoFieldName: true } as const;
@@ -44,7 +44,8 @@ function binaryFromJson(method: AnyMethod, json: Uint8Array): Uint8Array {
   return refuse(() => {
     if (!isUtf8(json)) throw new RangeError("proto: syntax error: invalid UTF-8");
     const text = Buffer.from(json.buffer, json.byteOffset, json.byteLength).toString();
-    const value = JSON.parse(quoteLongIntegers(text)) as JsonValue;
+    const value = parseJson(text);
+    normalizeFields(method.requestSchema, value);
     return toBinary(method.requestSchema, fromJson(method.requestSchema, value, READ_OPTIONS));
   });
 }

@@ -1,5 +1,5 @@
 /**
- * JSON as it arrives: cut into top-level objects, and made safe for 64-bit numbers.
+ * JSON as it arrives, cut into top-level objects.
  *
  * Invariants:
  * - Cutting the bytes anywhere gives the same objects in the same order.
@@ -7,6 +7,8 @@
  */
 
 import { EtcdError } from "@etcd-ts/base";
+
+import { quoteCharacter } from "./json-value.ts";
 
 /** Text that is no sequence of JSON objects. */
 export class JsonTextError extends EtcdError {
@@ -103,44 +105,13 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
+/** Another value than an object is fine JSON, but no message. */
 function malformed(byte: number): JsonTextError {
-  const character =
-    byte >= 0x20 && byte < 0x7f
-      ? String.fromCharCode(byte)
-      : `\\x${byte.toString(16).padStart(2, "0")}`;
+  const character = String.fromCharCode(byte);
   return new JsonTextError(
     "MALFORMED",
-    `invalid character '${character}' looking for beginning of value`,
+    /[["\d\-tfn]/.test(character)
+      ? `proto: syntax error (line 1:1): unexpected token ${character}`
+      : `invalid character ${quoteCharacter(character)} looking for beginning of value`,
   );
-}
-
-/** Integers this long may exceed 2^53 and lose digits as numbers. */
-const LONG_INTEGER = /(?<![\d.eE+-])-?\d{16,}(?![\d.eE])/g;
-
-/**
- * Puts quotes around long integers, which then read exactly: the JSON mapping of protobuf takes
- * 64-bit values as numbers and as strings.
- */
-export function quoteLongIntegers(json: string): string {
-  if (!/\d{16}/.test(json)) return json;
-  let quoted = "";
-  for (let i = 0; i < json.length;) {
-    const open = json.indexOf('"', i);
-    quoted += json.slice(i, open < 0 ? json.length : open).replace(LONG_INTEGER, '"$&"');
-    if (open < 0) break;
-    const after = afterString(json, open);
-    quoted += json.slice(open, after);
-    i = after;
-  }
-  return quoted;
-}
-
-/** The position behind the string that opens at `open`. */
-function afterString(json: string, open: number): number {
-  for (let at = json.indexOf('"', open + 1); at >= 0; at = json.indexOf('"', at + 1)) {
-    let backslashes = 0;
-    while (json[at - 1 - backslashes] === "\\") backslashes++;
-    if (backslashes % 2 === 0) return at + 1;
-  }
-  return json.length;
 }

@@ -46,6 +46,8 @@ const SWEEP_INTERVAL_MS = 10_000;
 const HEADER_PAIRS_MAX = 256;
 /** Header lists above the maximum before a connection is given up. */
 const REFUSED_HEADERS_MAX = 20;
+/** Time-outs shorter than the clock can tell have passed when they are read. */
+const EXPIRED_MS = 0.001;
 /** A PING frame: 9 bytes of header, 8 of data. */
 const PONG_BYTES = 17;
 
@@ -262,7 +264,7 @@ export class Http2Transport implements RpcServerTransport {
       refuseStream(stream, internal(text), contentType, 405);
       return;
     }
-    if (deadlineMs !== undefined && deadlineMs <= this.#nowMs()) {
+    if (deadlineMs !== undefined && deadlineMs - this.#nowMs() < EXPIRED_MS) {
       refuseStream(stream, DEADLINE_EXCEEDED, contentType);
       return;
     }

@@ -1,5 +1,6 @@
 import * as http from "node:http";
 import * as http2 from "node:http2";
+import * as net from "node:net";
 import { gzipSync } from "node:zlib";
 
 import { GRPC_CODES } from "@etcd-ts/api";
@@ -155,6 +156,29 @@ describe("telling protocols apart", () => {
       await until(() => raw.received().includes("PUT /x 5"), "answer");
     },
   );
+
+  test("handleConnection() takes a socket that was accepted paused and has bytes waiting", async () => {
+    const bed = await bedWith({ httpHandler });
+    const waiting: net.Socket[] = [];
+    const listener = net.createServer({ pauseOnConnect: true }, (socket) => waiting.push(socket));
+    await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+    const { port } = listener.address() as net.AddressInfo;
+    try {
+      const client = net.connect({ host: "127.0.0.1", port });
+      const received: Buffer[] = [];
+      client.on("data", (chunk: Buffer) => void received.push(chunk));
+      const body = encodeFrame(EchoCodec, echo("waited"));
+      client.write(Buffer.concat([PREFACE, settings(), call(1, Unary.path, body)]));
+      await until(() => waiting.length === 1, "accepted");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      waiting[0]!.resume();
+      bed.server.handleConnection(waiting[0]!, { address: "x", commonName: undefined });
+      await until(() => dataOf(Buffer.concat(received), 1).length > 0, "answer");
+      client.destroy();
+    } finally {
+      listener.close();
+    }
+  });
 
   test("HTTP/1.1 keeps its connection and takes pipelined requests", async () => {
     const bed = await bedWith({ httpHandler });
