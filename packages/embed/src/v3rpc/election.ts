@@ -30,6 +30,7 @@ import {
   answerWith,
   CLEANUP_CONTEXT,
   createdAt,
+  ignoreStatus,
   oldestUnder,
   prefixOf,
   prefixRange,
@@ -161,7 +162,7 @@ async function resign(
 }
 
 async function giveUp(session: Session, leadership: Leadership): Promise<void> {
-  await resign(session, leadership, CLEANUP_CONTEXT).catch(() => undefined);
+  await resign(session, leadership, CLEANUP_CONTEXT).catch(ignoreStatus);
 }
 
 function requireLeaderKey(leader: LeaderKey | undefined): LeaderKey {
@@ -181,8 +182,9 @@ function startObserving(parts: ServiceParts, call: ObserveCall, name: Uint8Array
     () => undefined,
     (error: unknown) => {
       session.close();
+      const status = rpcErrorFrom(error);
       // etcd ends an observation it cannot go on with as if there were no more to see.
-      if (session.life.hasEnded) call.fail(rpcErrorFrom(error));
+      if (session.life.hasEnded) call.fail(status);
       else call.end();
     },
   );

@@ -14,6 +14,7 @@ import {
   answerWith,
   CLEANUP_CONTEXT,
   createdAt,
+  ignoreStatus,
   oldestUnder,
   prefixOf,
   putOp,
@@ -25,7 +26,12 @@ import type { Session } from "./session.ts";
 
 export function registerLock(parts: ServiceParts): void {
   parts.table.unary(Lock.Lock, (request, call) => {
-    answerWith(parts, call, (session) => lock(session, request));
+    answerWith(parts, call, async (session) => {
+      const response = await lock(session, request);
+      // A session made for this call is known to nobody else: its lock would only be in the way.
+      if (session.life.hasEnded && request.lease === 0n) await giveUp(session, response.key);
+      return response;
+    });
   });
   parts.table.unary(Lock.Unlock, (request, call) => {
     answerWith(parts, call, async (session) => {
@@ -66,7 +72,7 @@ async function lock(session: Session, request: LockRequest): Promise<LockRespons
 
 /** Lets the next in line have its turn; the caller has gone, so nobody is told if it fails. */
 async function giveUp(session: Session, key: Uint8Array): Promise<void> {
-  await session.delete(key, CLEANUP_CONTEXT).catch(() => undefined);
+  await session.delete(key, CLEANUP_CONTEXT).catch(ignoreStatus);
 }
 
 function held(key: Uint8Array, header: ResponseHeader): LockResponse {

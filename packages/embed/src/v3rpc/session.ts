@@ -171,6 +171,11 @@ export class Session {
   }
 }
 
+/** For work whose caller has gone: statuses have nobody to go to. @throws what is no status */
+export function ignoreStatus(error: unknown): void {
+  if (!(error instanceof RpcError)) throw error;
+}
+
 /** Work that has to be done although its call is over. */
 export const CLEANUP_CONTEXT = INTERNAL_CONTEXT;
 

@@ -1,20 +1,21 @@
 /** Counts streams that broke, other than by their caller's wish. */
 
 import { GRPC_CODES } from "@etcd-ts/api";
-import type { Counter, Metrics } from "@etcd-ts/base";
+import type { Counter, Family, Metrics } from "@etcd-ts/base";
 import type { CallContext } from "@etcd-ts/rpc";
 
 export class StreamFailures {
-  readonly #receive: Counter;
+  readonly #family: Family<Counter>;
+  readonly #api: string;
 
   /** @param api - the label of the stream: `watch` or `lease-keepalive` */
   constructor(metrics: Metrics, api: string) {
-    const family = metrics.counterFamily({
+    this.#family = metrics.counterFamily({
       name: "etcd_network_server_stream_failures_total",
       help: "The total number of stream failures from the local server.",
       labelNames: ["Type", "API"],
     });
-    this.#receive = family.labels({ Type: "receive", API: api });
+    this.#api = api;
   }
 
   /** Counts the end of `call` if it is cancelled for a reason its caller did not choose. */
@@ -22,7 +23,7 @@ export class StreamFailures {
     call.onCancel(() => {
       const code = call.cancelReason?.grpcCode;
       if (code === GRPC_CODES.CANCELED || code === GRPC_CODES.DEADLINE_EXCEEDED) return;
-      this.#receive.inc();
+      this.#family.labels({ Type: "receive", API: this.#api }).inc();
     });
   }
 }

@@ -7,7 +7,12 @@ export function formatBytes(bytes: number): string {
   if (bytes < 10) return `${bytes} B`;
   const power = Math.min(Math.floor(Math.log10(bytes) / 3), SIZE_UNITS.length - 1);
   const value = Math.floor((bytes / 1000 ** power) * 10 + 0.5) / 10;
-  return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ${SIZE_UNITS[power]}`;
+  return `${value < 10 ? value.toFixed(1) : roundHalfToEven(value)} ${SIZE_UNITS[power]}`;
+}
+
+function roundHalfToEven(value: number): number {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 === 1 ? rounded - 1 : rounded;
 }
 
 /** As Go writes a duration: `312.5ms`, `1.2s`, `2m3.5s`, `1h0m0s`. */

@@ -163,7 +163,10 @@ class WatchSession {
     this.#isSending = true;
     while (!this.#isBlocked && !this.#isClosed) {
       const [batch] = this.#stream.take(1);
-      if (batch === undefined) break;
+      if (batch === undefined) {
+        this.#staleUntil.clear();
+        break;
+      }
       this.#takenBatches++;
       if (!this.#isStale(batch.watchID)) this.#sendBatch(batch);
     }
@@ -173,10 +176,7 @@ class WatchSession {
   #isStale(id: number): boolean {
     if (this.#staleUntil.size === 0) return false;
     const until = this.#staleUntil.get(id);
-    if (until === undefined) return false;
-    if (this.#takenBatches <= until) return true;
-    this.#staleUntil.delete(id);
-    return false;
+    return until !== undefined && this.#takenBatches <= until;
   }
 
   #sendBatch(batch: WatchBatch): void {
