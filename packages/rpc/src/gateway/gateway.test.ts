@@ -263,6 +263,16 @@ describe("routing", () => {
     }
   });
 
+  test.each([
+    ["/v3", "/v3/"],
+    ["/v3//kv/range", "/v3/kv/range"],
+    ["/v3/kv/../kv/./range?x=1", "/v3/kv/range?x=1"],
+    ["/v3/kv//", "/v3/kv/"],
+  ])("redirects %s to %s", async (path, location) => {
+    const answer = await ask(path, "");
+    expect([answer.status, answer.headers.location]).toEqual([307, location]);
+  });
+
   test("leaves other paths alone", async () => {
     expect((await ask("/v3alpha/kv/range", "")).body).toBe("");
     expect((await ask("/%zz", "")).body).toBe("");

@@ -64,6 +64,11 @@ export class JsonGateway {
     const head = headOf(request);
     const path = gatewayPath(head.path);
     if (path === undefined) return false;
+    const clean = cleanPath(path);
+    if (clean !== path) {
+      redirect(request, response, clean);
+      return true;
+    }
     const te = String(request.headers.te ?? "");
     const output = new HttpOutput(response, te.toLowerCase().includes("trailers"));
     const exchange = this.#exchange({ ...head, path }, peerOf(request), output);
@@ -124,7 +129,30 @@ function gatewayPath(path: string): string | undefined {
     return undefined;
   }
   if (decoded.startsWith("/v3beta/")) return `/v3/${decoded.slice("/v3beta/".length)}`;
-  return decoded.startsWith("/v3/") ? decoded : undefined;
+  return decoded.startsWith("/v3/") || decoded === "/v3" ? decoded : undefined;
+}
+
+/** Without empty, `.` and `..` segments; `/v3` itself is a folder. */
+function cleanPath(path: string): string {
+  const segments: string[] = [];
+  for (const segment of path.split("/")) {
+    if (segment === "..") segments.pop();
+    else if (segment !== "" && segment !== ".") segments.push(segment);
+  }
+  const clean = `/${segments.join("/")}`;
+  return clean === "/v3" || (path.endsWith("/") && clean !== "/") ? `${clean}/` : clean;
+}
+
+/** As Go's mux: the client repeats the request at the clean path. */
+function redirect(request: HttpRequest, response: HttpResponse, path: string): void {
+  const url = request.url ?? "";
+  const query = url.indexOf("?");
+  const location = encodeURI(path) + (query < 0 ? "" : url.slice(query));
+  response.statusCode = 307;
+  response.setHeader("Location", location);
+  response.setHeader("Content-Length", 0);
+  response.end();
+  request.resume();
 }
 
 /** Proxies may send the whole URL as the target. */

@@ -50,7 +50,7 @@ export function refuseStream(
   contentType = "application/grpc",
   httpStatus = 200,
 ): void {
-  if (stream.destroyed || stream.headersSent) return;
+  if (stream.destroyed || stream.closed || stream.headersSent) return;
   stream.respond(
     statusHeaders(error.grpcCode, error.message, contentType, httpStatus),
     RESPOND_END_OPTIONS,

@@ -105,7 +105,7 @@ export class Http2Transport implements RpcServerTransport {
   }
 
   handleConnection(socket: Duplex, peer: Peer): void {
-    if (this.#closing) {
+    if (this.#closing || socket.destroyed) {
       socket.destroy();
       return;
     }
@@ -311,6 +311,7 @@ export class Http2Transport implements RpcServerTransport {
 
   #sweep(connection: Connection): void {
     if (!connection.isReady || connection.isDoomed || connection.pingSent) return;
+    if (connection.session.destroyed) return;
     const nowMs = this.#nowMs();
     const bytesRead = bytesReadOf(connection.socket);
     if (bytesRead !== connection.bytesRead) {

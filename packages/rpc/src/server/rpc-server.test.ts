@@ -189,6 +189,30 @@ describe("telling protocols apart", () => {
     await until(() => raw.received().includes("GET /3 0"), "third answer");
   });
 
+  test("an upgrade that is not offered is ignored, body included", async () => {
+    const bed = await bedWith({
+      httpHandler,
+      upgradeHandler: (_request, socket) => void socket.destroy(),
+    });
+    const raw = await bed.raw();
+    raw.socket.write(
+      "POST /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" +
+        "HTTP2-Settings: AAMAAABk\r\nContent-Length: 5\r\n\r\nhe",
+    );
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    raw.socket.write("lloGET /v HTTP/1.1\r\nHost: h\r\n\r\n");
+    await until(() => raw.received().includes("GET /v 0"), "both answers");
+    expect(raw.received().includes("POST /u 5")).toBe(true);
+  });
+
+  test("an HTTP/1.1 header that takes too long is refused", async () => {
+    const bed = await bedWith({ httpHandler, httpHeadersTimeoutMs: 50 });
+    const raw = await bed.raw();
+    raw.socket.write("GET / HTTP/1.1\r\nHost: h\r\nX");
+    await raw.closed;
+    expect(raw.received().toString()).toContain("408 Request Timeout");
+  });
+
   test("what is no gRPC on HTTP/2 goes to the HTTP handler", async () => {
     const bed = await bedWith({ httpHandler });
     const answer = await request(

@@ -24,8 +24,8 @@ import type { RpcServerTransport, TransportOptions } from "./transport.ts";
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
-/** As etcd: how long the header of an HTTP/1.1 request may take. */
 const HTTP_HEADERS_TIMEOUT_MS = 300_000;
+const HTTP_CHECK_INTERVAL_MS = 30_000;
 /** Idle HTTP/1.1 connections are kept longer than clients keep theirs, so that clients close. */
 const HTTP_KEEP_ALIVE_MS = 300_000;
 
@@ -34,8 +34,10 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 export interface RpcServerOptions extends TransportOptions {
   /** What is served; anything else is closed at once. Default both; `http` needs `httpHandler`. */
   readonly serve?: "grpc" | "http" | "both";
-  /** Serves requests that ask for another protocol, such as a websocket. */
+  /** Takes over requests for a websocket; without it, and for others, the asking is ignored. */
   readonly upgradeHandler?: UpgradeHandler;
+  /** How long the header of an HTTP/1.1 request may take. Default 5 min, as etcd. */
+  readonly httpHeadersTimeoutMs?: number;
   /** Of one listener. Default no bound but the system's. */
   readonly connectionsMax?: number;
   /** Replaces the HTTP/2 implementation. */
@@ -61,8 +63,10 @@ export class RpcServer {
   #createHttp(): http.Server | undefined {
     const { httpHandler, upgradeHandler } = this.#options;
     if (httpHandler === undefined) return undefined;
+    const headersTimeout = this.#options.httpHeadersTimeoutMs ?? HTTP_HEADERS_TIMEOUT_MS;
     const server = http.createServer({
-      headersTimeout: HTTP_HEADERS_TIMEOUT_MS,
+      headersTimeout,
+      connectionsCheckingInterval: Math.min(headersTimeout, HTTP_CHECK_INTERVAL_MS),
       keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
       requestTimeout: 0,
     });
@@ -71,10 +75,33 @@ export class RpcServer {
       response.on("error", () => request.destroy());
       httpHandler(request, response);
     });
-    if (upgradeHandler !== undefined) server.on("upgrade", upgradeHandler);
+    server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      const isWebsocket = request.headers.upgrade?.toLowerCase() === "websocket";
+      if (isWebsocket && upgradeHandler !== undefined) upgradeHandler(request, socket, head);
+      else this.#serveWithoutUpgrade(server, request, socket, head);
+    });
     // Never listens itself; the event starts the checks behind `headersTimeout`.
     server.emit("listening");
     return server;
+  }
+
+  /** A server may ignore an upgrade it does not offer, such as h2c: the request is read again. */
+  #serveWithoutUpgrade(
+    server: http.Server,
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+  ): void {
+    const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
+    for (let i = 0; i + 1 < request.rawHeaders.length; i += 2) {
+      const name = request.rawHeaders[i]!;
+      if (!/^(upgrade|connection|http2-settings)$/i.test(name)) {
+        lines.push(`${name}: ${request.rawHeaders[i + 1]}`);
+      }
+    }
+    socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
+    server.emit("connection", socket);
+    socket.resume();
   }
 
   /**
