@@ -110,12 +110,27 @@ class Bootstrap {
     const { disk } = this.#ports;
     const hasLog = await WriteAheadLog.exists(disk, this.#paths.wal);
     const hasDatabase = (await disk.stat(this.#paths.database)) !== undefined;
-    if (!hasLog && this.#config.initialClusterState === "existing") {
+    this.#refuseUnbuilt(hasLog);
+    return hasLog ? this.#restart(hasDatabase) : this.#startNew();
+  }
+
+  #refuseUnbuilt(hasLog: boolean): void {
+    const { forceNewCluster, initialClusterState } = this.#config;
+    if (forceNewCluster) throw new BootstrapError("force-new-cluster is not implemented");
+    if (!hasLog && initialClusterState === "existing") {
       throw new BootstrapError(
         "joining an existing cluster is not implemented: initial-cluster-state must be new",
       );
     }
-    return hasLog ? this.#restart(hasDatabase) : this.#startNew();
+  }
+
+  /** Without a way to the others a member of many would wait for them in vain. */
+  #refuseUnreachable(cluster: Cluster): void {
+    const others = cluster.members().filter(({ id }) => id !== cluster.localID);
+    if (others.length === 0 || this.#ports.transport !== undefined) return;
+    throw new BootstrapError(
+      `the cluster has ${others.length + 1} members, and this build has no peer transport`,
+    );
   }
 
   async #prepareDirectories(): Promise<void> {
@@ -168,6 +183,8 @@ class Bootstrap {
     const { config, ports } = { config: this.#config, ports: this.#ports };
     const cluster = this.#initialCluster();
     const self = cluster.memberByName(config.name)!;
+    cluster.setIDs(self.id, cluster.clusterID);
+    this.#refuseUnreachable(cluster);
     // A database without a log is what a start that was cut off left behind, or a mistake.
     const backend = await this.#openBackend();
     try {
@@ -187,7 +204,6 @@ class Bootstrap {
         encodeMessage(LogMetadataCodec, metadata),
         this.#walOptions(),
       );
-      cluster.setIDs(self.id, cluster.clusterID);
       cluster.attachBackend(backend);
       ports.logger.info("starting local member", {
         "local-member-id": hex(self.id),
@@ -293,6 +309,7 @@ class Bootstrap {
       // 3.5 could lose a promotion in the backend that the snapshot knows of.
       cluster.syncLearnerPromotions();
       this.#checkDatabase(cluster, hasDatabase);
+      this.#refuseUnreachable(cluster);
       logger.info("restarting local member", {
         "cluster-id": hex(ids.ClusterID),
         "local-member-id": hex(ids.NodeID),

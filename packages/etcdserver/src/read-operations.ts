@@ -18,7 +18,12 @@ import { SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
 import type { Completion, RequestContext } from "./server-api.ts";
-import { executeReadOnlyTxn, isSerializableTxn } from "./txn/execute.ts";
+import {
+  executeReadOnlyTxn,
+  executeReadOnlyTxnSliced,
+  isSerializableTxn,
+  readsKeysOnly,
+} from "./txn/execute.ts";
 import { executeRange, finishRange, rangeOptions } from "./txn/range.ts";
 
 export class ReadOperations {
@@ -73,8 +78,10 @@ export class ReadOperations {
       store
         .rangeSliced(request.key, request.rangeEnd, rangeOptions(request))
         .then((result) => finishRange(request, result, ports.clock))
-        .then((response) => finish(undefined, response))
-        .catch((error: unknown) => finish(this.#failureFrom(error), undefined));
+        .then(
+          (response) => finish(undefined, response),
+          (error: unknown) => finish(this.#failureFrom(error), undefined),
+        );
       return;
     }
     let response: RangeResponse;
@@ -88,19 +95,28 @@ export class ReadOperations {
   }
 
   #readTxn(request: TxnRequest, done: Completion<TxnResponse>): void {
-    const { store, meter } = this.#core;
+    const { store, meter, ports } = this.#core;
     const startMs = meter.start();
+    const finish = (error: EtcdError | undefined, response: TxnResponse | undefined): void => {
+      meter.warnIfSlow("Txn", "read-only txn ", startMs, error);
+      if (response === undefined) done(error, undefined);
+      else done(undefined, this.#completed(response));
+    };
+    if (!readsKeysOnly(request)) {
+      executeReadOnlyTxnSliced(store, request, ports.clock).then(
+        (response) => finish(undefined, response),
+        (error: unknown) => finish(this.#failureFrom(error), undefined),
+      );
+      return;
+    }
     let response: TxnResponse;
     try {
       response = executeReadOnlyTxn(store, request);
     } catch (error) {
-      const failure = this.#failureFrom(error);
-      meter.warnIfSlow("Txn", "read-only txn ", startMs, failure);
-      done(failure, undefined);
+      finish(this.#failureFrom(error), undefined);
       return;
     }
-    meter.warnIfSlow("Txn", "read-only txn ", startMs, undefined);
-    done(undefined, this.#completed(response));
+    finish(undefined, response);
   }
 
   #completed<T extends { readonly header: ResponseHeader | undefined }>(response: T): T {

@@ -484,7 +484,7 @@ export class EtcdServer implements ServerOperations {
           ...fields,
           error: error.message,
         });
-        this.#publish();
+        this.#tasks.after(config.heartbeatIntervalMs, () => this.#publish());
       }
     });
   }

@@ -6,15 +6,16 @@
  * own storage in line with it; that one is not replicated.
  */
 
-import { decodeMessage } from "@etcd-ts/base";
+import { yieldTurn } from "@etcd-ts/base";
 import {
   CLUSTER_VERSION_MIN,
-  InternalRaftRequestCodec,
   SERVER_ERRORS,
   SERVER_VERSION,
   compareVersions,
   formatVersion,
+  higherVersion,
   majorMinor,
+  minimalVersionOf,
   parseVersion,
   versionOf,
 } from "@etcd-ts/api";
@@ -26,6 +27,9 @@ import type { MemberCore } from "./member-core.ts";
 
 /** How often the leader looks, besides at the start of its term. */
 export const VERSION_INTERVAL_MS = 4000;
+
+/** Entries whose version is computed before others get their turn. */
+const ENTRIES_PER_SLICE = 100;
 
 export class VersionMonitor {
   readonly #core: MemberCore;
@@ -65,7 +69,8 @@ export class VersionMonitor {
       "cluster-version": clusterVersion,
       "storage-version": current,
     });
-    const newest = this.#newestEntryVersion();
+    const newest =
+      target.minor < parseVersion(current)!.minor ? await this.#newestEntryVersion() : undefined;
     if (newest !== undefined && compareVersions(target, newest) < 0) {
       ports.logger.error("failed to update storage version", {
         "cluster-version": clusterVersion,
@@ -109,23 +114,17 @@ export class VersionMonitor {
     });
   }
 
-  /**
-   * The lowest version that understands every entry since the last snapshot on disk.
-   *
-   * The messages of the log have not changed since 3.5, but for one made to test this.
-   */
-  #newestEntryVersion(): Version | undefined {
-    const { raftStorage } = this.#core.boot;
-    let newest: Version | undefined;
+  /** The lowest version that understands every entry since the last snapshot on disk. */
+  async #newestEntryVersion(): Promise<Version | undefined> {
+    const { boot, ports } = this.#core;
+    const { raftStorage } = boot;
     const first = Math.max(raftStorage.firstIndex(), this.#diskSnapshotIndex() + 1);
-    if (first > raftStorage.lastIndex()) return newest;
-    for (const entry of raftStorage.entries(first, raftStorage.lastIndex() + 1, Infinity)) {
-      if (entry.type !== "EntryNormal" || entry.data.length === 0) continue;
-      const { operation } = decodeMessage(InternalRaftRequestCodec, entry.data);
-      if (operation.kind !== "downgradeVersionTest") continue;
-      const version = parseVersion(operation.request.ver);
-      if (version === undefined) continue;
-      if (newest === undefined || compareVersions(version, newest) > 0) newest = version;
+    if (first > raftStorage.lastIndex()) return undefined;
+    const entries = raftStorage.entries(first, raftStorage.lastIndex() + 1, Infinity);
+    let newest: Version | undefined;
+    for (let i = 0; i < entries.length; i++) {
+      newest = higherVersion(newest, minimalVersionOf(entries[i]!));
+      if (i % ENTRIES_PER_SLICE === ENTRIES_PER_SLICE - 1) await yieldTurn(ports.clock);
     }
     return newest;
   }

@@ -31,7 +31,12 @@ import {
 import { Backend, MvccStore, createBuckets } from "@etcd-ts/storage";
 import type { LeaseBook } from "@etcd-ts/storage";
 
-import { executeReadOnlyTxn, executeTxn, isReadOnlyTxn } from "./execute.ts";
+import {
+  executeReadOnlyTxn,
+  executeReadOnlyTxnSliced,
+  executeTxn,
+  isReadOnlyTxn,
+} from "./execute.ts";
 
 const NO_LEASES: LeaseBook = {
   attach: () => undefined,
@@ -353,9 +358,13 @@ test("executeReadOnlyTxn() answers as executeTxn() does, and changes nothing", a
           return (error as Error).message;
         }
       };
-      expect(run(() => executeReadOnlyTxn(store, request))).toBe(
-        run(() => executeTxn(store, LEASES, request)),
+      const expected = run(() => executeTxn(store, LEASES, request));
+      expect(run(() => executeReadOnlyTxn(store, request))).toBe(expected);
+      const sliced = await executeReadOnlyTxnSliced(store, request, new VirtualClock()).then(
+        show,
+        (error: Error) => error.message,
       );
+      expect(sliced).toBe(expected);
       expect(store.currentRevision).toBe(2);
     }),
     { numRuns: 100 },

@@ -9,7 +9,8 @@
  * - All changes of one request share one revision.
  */
 
-import { compareBytes, EtcdError, InvariantError, unreachable } from "@etcd-ts/base";
+import { compareBytes, EtcdError, invariant, InvariantError, unreachable } from "@etcd-ts/base";
+import type { Clock } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 import type {
   DeleteRangeRequest,
@@ -22,10 +23,10 @@ import type {
   TxnRequest,
   TxnResponse,
 } from "@etcd-ts/api";
-import type { MvccStore, ReadTxn, WriteTxn } from "@etcd-ts/storage";
+import type { MvccStore, RangeResult, ReadTxn, WriteTxn } from "@etcd-ts/storage";
 
 import { holds, READ_ALL } from "./compare.ts";
-import { executeRange, revisionHeader } from "./range.ts";
+import { executeRange, finishRange, rangeOptions, revisionHeader } from "./range.ts";
 
 const ONE_KEY: Uint8Array = new Uint8Array(0);
 
@@ -88,16 +89,69 @@ export function executeTxn(
 export function executeReadOnlyTxn(store: MvccStore, request: TxnRequest): TxnResponse {
   const txn = store.readTxn();
   try {
-    const plan = choose(txn, request);
-    check(txn, NO_LEASES, plan);
-    const responses = plan.ops.map((op): ResponseOp => {
-      if (op.kind !== "range") return { kind: "none" };
-      return { kind: "range", range: executeRange(txn, op.range) };
-    });
-    return { header: revisionHeader(txn.revision), succeeded: plan.succeeded, responses };
+    const { succeeded, ranges } = chooseRanges(txn, request);
+    const responses = ranges.map((range): ResponseOp => ({
+      kind: "range",
+      range: executeRange(txn, range),
+    }));
+    return { header: revisionHeader(txn.revision), succeeded, responses };
   } finally {
     txn.end();
   }
+}
+
+/** The same at one revision, giving up the turn where ranges are long. */
+export async function executeReadOnlyTxnSliced(
+  store: MvccStore,
+  request: TxnRequest,
+  clock: Clock,
+): Promise<TxnResponse> {
+  const txn = store.readTxn();
+  try {
+    const { succeeded, ranges } = chooseRanges(txn, request);
+    const header = revisionHeader(txn.revision);
+    const responses: ResponseOp[] = [];
+    for (const range of ranges) {
+      const result = await readSliced(store, txn, range);
+      const response = await finishRange(range, result, clock);
+      responses.push({ kind: "range", range: { ...response, header } });
+    }
+    return { header, succeeded, responses };
+  } finally {
+    txn.end();
+  }
+}
+
+async function readSliced(
+  store: MvccStore,
+  txn: ReadTxn,
+  request: RangeRequest,
+): Promise<RangeResult> {
+  const { key, rangeEnd } = request;
+  const options = rangeOptions(request);
+  if (rangeEnd.length === 0) return txn.range(key, rangeEnd, options);
+  const revision = options.revision <= 0 ? txn.revision : options.revision;
+  try {
+    return await store.rangeSliced(key, rangeEnd, { ...options, revision });
+  } catch (error) {
+    // A compaction went past between two ranges. What the transaction began with it still sees.
+    if (error !== SERVER_ERRORS.compacted) throw error;
+    return txn.range(key, rangeEnd, options);
+  }
+}
+
+/** Settles the branch, and that all of its ranges can be read. */
+function chooseRanges(
+  txn: ReadTxn,
+  request: TxnRequest,
+): { readonly succeeded: boolean; readonly ranges: RangeRequest[] } {
+  const plan = choose(txn, request);
+  check(txn, NO_LEASES, plan);
+  const ranges = plan.ops.map((op) => {
+    invariant(op.kind === "range", () => `executeReadOnlyTxn: ${op.kind}`);
+    return op.range;
+  });
+  return { succeeded: plan.succeeded, ranges };
 }
 
 function put(txn: WriteTxn, request: PutRequest): PutResponse {
@@ -235,6 +289,13 @@ function run(txn: WriteTxn, plan: Plan): ResponseOp[] {
 export function isReadOnlyTxn(request: TxnRequest): boolean {
   const isRange = (op: RequestOp): boolean => op.kind === "range";
   return request.success.every(isRange) && request.failure.every(isRange);
+}
+
+/** Whether a transaction of ranges reads single keys only. */
+export function readsKeysOnly(request: TxnRequest): boolean {
+  const isOneKey = (op: RequestOp): boolean =>
+    op.kind === "range" && op.range.rangeEnd.length === 0;
+  return request.success.every(isOneKey) && request.failure.every(isOneKey);
 }
 
 /** Whether it may be answered from local state without asking the leader. */
