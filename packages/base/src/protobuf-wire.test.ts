@@ -274,3 +274,19 @@ describe("WireWriter", () => {
     );
   });
 });
+
+test("WireWriter.extend() and truncate() leave what lies around them", () => {
+  const writer = new WireWriter(1);
+  writer.raw(new Uint8Array([1, 2]));
+  const hole = writer.extend(300);
+  writer.raw(new Uint8Array([3]));
+  expect([hole, writer.length]).toEqual([2, 303]);
+  writer.buffer.fill(9, hole, hole + 300);
+  expect(writer.finish()).toEqual(
+    new Uint8Array([1, 2, ...Array.from({ length: 300 }, () => 9), 3]),
+  );
+  writer.truncate(3);
+  writer.varint(5);
+  expect(writer.finish()).toEqual(new Uint8Array([1, 2, 9, 5]));
+  expect(() => writer.truncate(5)).toThrow("truncate: 5");
+});

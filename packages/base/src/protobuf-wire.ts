@@ -72,6 +72,25 @@ export class WireWriter {
     return this.#bytes.subarray(0, this.#length);
   }
 
+  /** What was written begins here; valid until the next call that may grow it. For patching. */
+  get buffer(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** Makes room for `bytes` bytes of unspecified content. @returns the offset of the first */
+  extend(bytes: number): number {
+    this.#reserve(bytes);
+    const offset = this.#length;
+    this.#length += bytes;
+    return offset;
+  }
+
+  /** Forgets all but the first `length` bytes. */
+  truncate(length: number): void {
+    invariant(length >= 0 && length <= this.#length, () => `truncate: ${length}`);
+    this.#length = length;
+  }
+
   #reserve(bytes: number): void {
     const needed = this.#length + bytes;
     if (needed <= this.#bytes.length) return;
