@@ -97,7 +97,15 @@ type Step =
   | { readonly kind: "createBucket"; readonly place: number; readonly key: number }
   | { readonly kind: "deleteBucket"; readonly place: number }
   | { readonly kind: "setSequence"; readonly place: number; readonly value: number }
-  | { readonly kind: "commit" | "rollback" | "reopen" | "openReader" | "closeReader" };
+  | {
+      readonly kind:
+        | "commit"
+        | "failedCommit"
+        | "rollback"
+        | "reopen"
+        | "openReader"
+        | "closeReader";
+    };
 
 const place = fc.nat(20);
 const key = fc.nat(400);
@@ -147,6 +155,7 @@ const arbitraryStep: fc.Arbitrary<Step> = fc.oneof(
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constantFrom(
+        "failedCommit" as const,
         "commit" as const,
         "commit" as const,
         "commit" as const,
@@ -198,6 +207,8 @@ class World {
     switch (step.kind) {
       case "commit":
         return this.commit();
+      case "failedCommit":
+        return this.failedCommit();
       case "rollback":
         this.tx?.rollback();
         this.tx = undefined;
@@ -243,6 +254,17 @@ class World {
     this.verify();
   }
 
+  /** A write fails before anything is synced: the database goes on without the changes. */
+  async failedCommit(): Promise<void> {
+    const tx = this.beginWrite();
+    tx.createBucketIfNotExists(keyBytes(402));
+    this.disk.fail({ operation: "write", code: "NO_SPACE" });
+    await expect(tx.commit()).rejects.toThrow();
+    this.tx = undefined;
+    this.working = cloneModel(this.committed);
+    this.verify();
+  }
+
   verify(): void {
     const tx = this.db.beginRead();
     compareBucket(tx, this.committed, "committed");
@@ -283,9 +305,7 @@ class World {
     return all[step.place % all.length]!;
   }
 
-  change(
-    step: Exclude<Step, { kind: "commit" | "rollback" | "reopen" | "openReader" | "closeReader" }>,
-  ): void {
+  change(step: Extract<Step, { readonly place: number }>): void {
     const { bucket, model, above, name } = this.at(step);
     const tx = this.tx!;
     switch (step.kind) {
@@ -418,7 +438,7 @@ describe("a database", () => {
         await world.commit();
         await world.run({ kind: "reopen" });
       }),
-      { numRuns: 40 * SOAK },
+      { numRuns: 25 * SOAK },
     );
   });
 
@@ -436,7 +456,7 @@ describe("a database", () => {
           if (finished) return;
         }
       }),
-      { numRuns: 12 * SOAK },
+      { numRuns: 8 * SOAK },
     );
   });
 });

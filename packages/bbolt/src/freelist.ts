@@ -145,7 +145,11 @@ export class Freelist {
     const group = this.#fresh.at(-1);
     if (group?.txid === txid) {
       this.#fresh.pop();
-      for (let i = 0; i < group.runs.length; i += 3) this.#unpend(group.runs, i);
+      for (let i = 0; i < group.runs.length; i += 3) {
+        this.#unpend(group.runs, i);
+        const takenBy = group.runs[i + 2]!;
+        if (takenBy > 0) this.#takenBy.set(group.runs[i]!, takenBy);
+      }
     }
     for (let i = 0; i < this.#taken.length; i += 2) {
       const first = this.#taken[i]!;

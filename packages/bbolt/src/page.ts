@@ -3,6 +3,7 @@
  *
  * Invariants, checked once in `parsePage`, so that look-ups need no checks of their own:
  * - `bytes` is the page with its continuation pages; all elements, keys and values lie within.
+ * - A leaf's keys have 1 to 32768 bytes.
  * - A child page id is in [2, number of pages in the file).
  * Not checked here: that keys are in order, and that no page is reached twice.
  */
@@ -12,6 +13,7 @@ import {
   ELEMENT_BYTES,
   ELEMENT_IS_BUCKET,
   FIRST_DATA_PAGE,
+  KEY_BYTES_MAX,
   KIND_BRANCH,
   KIND_LEAF,
   PAGE_HEADER_BYTES,
@@ -157,6 +159,9 @@ function checkLeafElements(bytes: Uint8Array, id: number, count: number, origin:
     const keyBytes = readUint32(bytes, element + 8);
     const valueEnd = keyStart + keyBytes + readUint32(bytes, element + 12);
     if (keyStart < end || valueEnd > bytes.length) throw badElement(origin, id, element);
+    if (keyBytes === 0 || keyBytes > KEY_BYTES_MAX) {
+      throw fault(origin, `page ${id}: key of ${keyBytes} bytes`);
+    }
   }
 }
 

@@ -1,0 +1,182 @@
+import { MemoryDisk, compareBytes, utf8FromString } from "@etcd-ts/base";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type Bucket, type Cursor, Database } from "./index.ts";
+
+const bytes = utf8FromString;
+const keyOf = (n: number): Uint8Array => bytes(`key-${String(n).padStart(4, "0")}`);
+
+async function bucketWith(keys: Iterable<number>, pageBytes = 512): Promise<Bucket> {
+  const db = await Database.open(new MemoryDisk(), "/db", { pageBytes });
+  const before = db.beginWrite();
+  const bucket = before.createBucket(bytes("b"));
+  for (const n of keys) bucket.put(keyOf(n), bytes(`value ${n}`));
+  await before.commit();
+  return db.beginWrite().bucket(bytes("b"))!;
+}
+
+const row = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+describe("Cursor", () => {
+  test("walks both ways and stays at the ends", async () => {
+    const cursor = (await bucketWith(row(100))).cursor();
+    const seen: Uint8Array[] = [];
+    for (let entry = cursor.next(); entry !== undefined; entry = cursor.next()) {
+      seen.push(entry.key);
+    }
+    expect(seen).toEqual(row(100).map(keyOf));
+    expect(cursor.next()).toBeUndefined();
+    expect(cursor.previous()?.key).toEqual(keyOf(99));
+    expect(cursor.next()).toBeUndefined();
+    expect(cursor.first()?.key).toEqual(keyOf(0));
+    expect(cursor.previous()).toBeUndefined();
+    expect(cursor.previous()).toBeUndefined();
+    expect(cursor.next()?.key).toEqual(keyOf(0));
+  });
+
+  test("finds nothing in an empty bucket", async () => {
+    const cursor = (await bucketWith([])).cursor();
+    expect(cursor.first()).toBeUndefined();
+    expect(cursor.last()).toBeUndefined();
+    expect(cursor.seek(keyOf(1))).toBeUndefined();
+    expect(cursor.next()).toBeUndefined();
+    expect(cursor.previous()).toBeUndefined();
+  });
+
+  test("delete() needs an entry", async () => {
+    const cursor = (await bucketWith(row(3))).cursor();
+    expect(() => cursor.delete()).toThrow("not on an entry");
+    cursor.first();
+    cursor.delete();
+    expect(() => cursor.delete()).toThrow("not on an entry");
+    expect(cursor.next()?.key).toEqual(keyOf(1));
+  });
+
+  test("delete() refuses a nested bucket", async () => {
+    const bucket = await bucketWith([]);
+    bucket.createBucket(bytes("nested"));
+    const cursor = bucket.cursor();
+    expect(cursor.first()).toEqual({ key: bytes("nested"), value: undefined });
+    expect(() => cursor.delete()).toThrow("incompatible value");
+  });
+
+  test("keeps its place whatever is changed around it", async () => {
+    const command = fc.record({
+      what: fc.constantFrom(
+        "next",
+        "next",
+        "previous",
+        "seek",
+        "first",
+        "last",
+        "put",
+        "delete",
+        "deleteHere" as const,
+      ),
+      n: fc.nat(300),
+    });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(fc.nat(300), { size: "max", maxLength: 200 }),
+        fc.array(command, { size: "max", maxLength: 100 }),
+        async (start, commands) => {
+          const bucket = await bucketWith(start);
+          const model = new CursorModel(start);
+          const cursor = bucket.cursor();
+          for (const { what, n } of commands) {
+            const actual = step(bucket, cursor, what, n, model.isOn);
+            const expected = model.step(what, n);
+            expect(actual).toEqual(expected === undefined ? undefined : keyOf(expected));
+          }
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+});
+
+function step(
+  bucket: Bucket,
+  cursor: Cursor,
+  what: string,
+  n: number,
+  isOn: boolean,
+): Uint8Array | undefined {
+  switch (what) {
+    case "next":
+      return cursor.next()?.key;
+    case "previous":
+      return cursor.previous()?.key;
+    case "seek":
+      return cursor.seek(keyOf(n))?.key;
+    case "first":
+      return cursor.first()?.key;
+    case "last":
+      return cursor.last()?.key;
+    case "put":
+      bucket.put(keyOf(n), bytes("new"));
+      return undefined;
+    case "delete":
+      bucket.delete(keyOf(n));
+      return undefined;
+    default:
+      if (isOn) cursor.delete();
+      return undefined;
+  }
+}
+
+/** A place among numbers: on one, or between two. */
+class CursorModel {
+  readonly keys: Set<number>;
+  /** Between keys it is the number it was on; -1 is before all, 1000 after all. */
+  place: number | undefined;
+  isOn = false;
+
+  constructor(keys: Iterable<number>) {
+    this.keys = new Set(keys);
+  }
+
+  step(what: string, n: number): number | undefined {
+    const place = this.place;
+    switch (what) {
+      case "first":
+        return this.goTo(this.above(-1), 1000);
+      case "last":
+        return this.goTo(this.below(1000), -1);
+      case "next":
+        return this.goTo(this.above(place ?? -1), 1000);
+      case "previous":
+        return this.goTo(this.below(place ?? 1000), -1);
+      case "seek":
+        return this.goTo(this.above(n - 1), 1000);
+      case "put":
+        this.keys.add(n);
+        return undefined;
+      case "delete":
+        this.keys.delete(n);
+        return undefined;
+      default:
+        if (this.isOn) this.keys.delete(place!);
+        this.isOn = false;
+        return undefined;
+    }
+  }
+
+  goTo(found: number | undefined, otherwise: number): number | undefined {
+    this.place = found ?? otherwise;
+    this.isOn = found !== undefined;
+    return found;
+  }
+
+  above(n: number): number | undefined {
+    return [...this.keys].filter((key) => key > n).sort((a, b) => a - b)[0];
+  }
+
+  below(n: number): number | undefined {
+    return [...this.keys].filter((key) => key < n).sort((a, b) => b - a)[0];
+  }
+}
+
+test("keyOf() orders as numbers do", () => {
+  expect(compareBytes(keyOf(9), keyOf(10))).toBeLessThan(0);
+});
