@@ -73,7 +73,7 @@ function forwardProposal(raft: Raft, message: Message): StepResult {
     );
     return "dropped";
   }
-  raft.send({ ...message, to: raft.leadID, term: 0 });
+  sendToLeader(raft, message);
   return "ok";
 }
 
@@ -82,7 +82,11 @@ function forward(raft: Raft, message: Message, what: string): void {
     raft.logger.info(`${raft.name} no leader at term ${raft.term}; dropping ${what}`);
     return;
   }
-  raft.send({ ...message, to: raft.leadID, term: 0 });
+  sendToLeader(raft, message);
+}
+
+function sendToLeader(raft: Raft, { type, from, entries }: Message): void {
+  raft.send({ type, to: raft.leadID, from, entries });
 }
 
 function forgetLeader(raft: Raft): void {

@@ -25,7 +25,7 @@ import { stepFollower } from "./follower.ts";
 import { appendAsLeader, stepLeader } from "./leader.ts";
 import { RaftLog } from "./log.ts";
 import { restoredMembership, switchTo } from "./membership.ts";
-import type { HardState, Message, Snapshot } from "./raftpb/types.ts";
+import type { HardState, Message, MessageFields, Snapshot } from "./raftpb/types.ts";
 import { isEmptyHardState, newMessage, NONE } from "./raftpb/types.ts";
 import { ReadQueue } from "./read-only.ts";
 import type { RaftState, ReadState, SoftState, StepResult } from "./ready.ts";
@@ -149,7 +149,7 @@ export class Raft {
    * The term is given only for votes, which may be for another term than the present one.
    * Proposals and reads on their way to the leader belong to no term.
    */
-  send(fields: Parameters<typeof newMessage>[0]): void {
+  send(fields: MessageFields): void {
     const { type } = fields;
     const isVote =
       type === "MsgVote" ||
@@ -163,7 +163,7 @@ export class Raft {
     const withoutTerm = type === "MsgProp" || type === "MsgReadIndex";
     const term = isVote ? fields.term! : withoutTerm ? 0 : this.term;
     const from = fields.from === undefined || fields.from === NONE ? this.id : fields.from;
-    const message = newMessage({ ...fields, from, term });
+    const message = newMessage(fields, from, term);
     if (type === "MsgAppResp" || type === "MsgVoteResp" || type === "MsgPreVoteResp") {
       this.messagesAfterAppend.push(message);
       return;

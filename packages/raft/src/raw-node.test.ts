@@ -47,6 +47,22 @@ function newMember(id: bigint, voters: readonly bigint[], options: Options = {})
   return { node, storage, applied: [], reads: [] };
 }
 
+/** A new core on what a member has on disk. */
+function restart({ node, storage }: Member, options: Options = {}): RawNode {
+  return new RawNode({
+    id: node.basicStatus().id,
+    storage,
+    applied: 1,
+    electionTicks: 10,
+    heartbeatTicks: 1,
+    maxSizePerMessageBytes: 1 << 20,
+    maxInflightMessages: 512,
+    random: new SeededRandom(1),
+    logger: NULL_LOGGER,
+    ...options,
+  });
+}
+
 /** Does one batch of a member's work and returns what it sends. */
 function work(member: Member): readonly Message[] {
   const { node, storage } = member;
@@ -164,17 +180,7 @@ describe("a group of one", () => {
     ]);
     // A restart: the entry was committed, but the hard state on disk does not say so.
     member.storage.setHardState({ term: 1, vote: 1n, commit: 1 });
-    const node = new RawNode({
-      id: 1n,
-      storage: member.storage,
-      applied: 1,
-      electionTicks: 10,
-      heartbeatTicks: 1,
-      maxSizePerMessageBytes: 1 << 20,
-      maxInflightMessages: 512,
-      random: new SeededRandom(1),
-      logger: NULL_LOGGER,
-    });
+    const node = restart(member);
     const restarted: Member = { ...member, node };
     node.campaign();
     while (node.basicStatus().state !== "leader") work(restarted);
@@ -258,6 +264,39 @@ describe("proposals", () => {
       if (member.applied.length > before) pages.push(member.applied.length - before);
     }
     expect(pages).toEqual([1, 1, 1, 1, 1]);
+  });
+});
+
+describe("commitment", () => {
+  const old: Entry = { type: "EntryNormal", term: 1, index: 2, data: utf8FromString("old") };
+
+  test("a leader counts replicas only for entries of its own term", () => {
+    const member = newMember(1n, [1n, 2n, 3n]);
+    member.storage.append([old]);
+    member.storage.setHardState({ term: 1, vote: NONE, commit: 1 });
+    const restarted = { ...member, node: restart(member) };
+    restarted.node.campaign();
+    work(restarted);
+    restarted.node.step(newMessage({ type: "MsgVoteResp", from: 2n, to: 1n, term: 2 }));
+    expect(restarted.node.basicStatus().state).toBe("leader");
+    work(restarted);
+    const ack = { type: "MsgAppResp", from: 2n, to: 1n, term: 2 } as const;
+    restarted.node.step(newMessage({ ...ack, index: 2 }));
+    expect(restarted.node.basicStatus().commit).toBe(1);
+    restarted.node.step(newMessage({ ...ack, index: 3 }));
+    expect(restarted.node.basicStatus().commit).toBe(3);
+  });
+
+  test("a follower commits no further than where its log is known to be the leader's", () => {
+    const member = newMember(2n, [1n, 2n, 3n]);
+    member.storage.append([old]);
+    const node = restart(member);
+    const app = { type: "MsgApp", from: 1n, to: 2n, term: 3, logTerm: 1, index: 1 } as const;
+    expect(node.step(newMessage({ ...app, commit: 2 }))).toBe("ok");
+    expect(node.basicStatus().commit).toBe(1);
+    const entries = [{ ...old, term: 3 }];
+    expect(node.step(newMessage({ ...app, commit: 2, entries }))).toBe("ok");
+    expect(node.basicStatus().commit).toBe(2);
   });
 });
 

@@ -49,6 +49,9 @@ export interface Peer {
   readonly context: Uint8Array;
 }
 
+/** The part of a `Ready` that storage carries out. */
+type Work = Pick<Ready, "hardState" | "entries" | "snapshot" | "committedEntries">;
+
 export class RawNode {
   readonly #raft: Raft;
   readonly #asyncStorageWrites: boolean;
@@ -194,21 +197,28 @@ export class RawNode {
     const previous = this.#previousHardState;
     const isNewHardState = !equalHardState(hardState, previous) && !isEmptyHardState(hardState);
     const entries = raft.log.nextUnstableEntries();
-    const work: Ready = {
-      softState: this.#isNewSoftState(softState) ? softState : undefined,
+    const snapshot = raft.log.nextUnstableSnapshot();
+    const committedEntries = raft.log.nextCommittedEntries(this.#appliesUnstable());
+    const work: Work = {
       hardState: isNewHardState ? hardState : undefined,
+      entries,
+      snapshot,
+      committedEntries,
+    };
+    return {
+      softState: this.#isNewSoftState(softState) ? softState : undefined,
+      hardState: work.hardState,
       readStates: raft.readStates,
       entries,
-      snapshot: raft.log.nextUnstableSnapshot(),
-      committedEntries: raft.log.nextCommittedEntries(this.#appliesUnstable()),
-      messages: [],
+      snapshot,
+      committedEntries,
+      messages: this.#outgoing(work),
       mustSync:
         entries.length > 0 || hardState.vote !== previous.vote || hardState.term !== previous.term,
     };
-    return { ...work, messages: this.#outgoing(work) };
   }
 
-  #outgoing(work: Ready): readonly Message[] {
+  #outgoing(work: Work): readonly Message[] {
     const raft = this.#raft;
     const messages = raft.messages;
     if (this.#asyncStorageWrites) {
@@ -247,7 +257,7 @@ export class RawNode {
     }
   }
 
-  #needsStorageAppend(work: Ready): boolean {
+  #needsStorageAppend(work: Work): boolean {
     return (
       work.entries.length > 0 ||
       work.hardState !== undefined ||
@@ -256,11 +266,11 @@ export class RawNode {
     );
   }
 
-  #needsStorageAppendResponse(work: Ready): boolean {
+  #needsStorageAppendResponse(work: Work): boolean {
     return this.#raft.log.hasNextOrInProgressUnstableEntries() || work.snapshot !== undefined;
   }
 
-  #storageAppend(work: Ready): Message {
+  #storageAppend(work: Work): Message {
     const raft = this.#raft;
     const responses = [...raft.messagesAfterAppend];
     // Behind the member's own acknowledgements, which are quicker while the tail still holds
@@ -287,7 +297,7 @@ export class RawNode {
    * is ignored when the term has changed meanwhile, since another leader's entries may be on
    * their way to the disk by then; the first write of the new term makes up for it.
    */
-  #storageAppendResponse(work: Ready): Message {
+  #storageAppendResponse(work: Work): Message {
     const { id, term, log } = this.#raft;
     const last = log.hasNextOrInProgressUnstableEntries()
       ? log.lastEntryID()
@@ -303,7 +313,7 @@ export class RawNode {
     });
   }
 
-  #storageApply(work: Ready): Message {
+  #storageApply(work: Work): Message {
     return newMessage({
       type: "MsgStorageApply",
       to: LOCAL_APPLY_THREAD,
@@ -313,7 +323,7 @@ export class RawNode {
     });
   }
 
-  #storageApplyResponse(work: Ready): Message {
+  #storageApplyResponse(work: Work): Message {
     return newMessage({
       type: "MsgStorageApplyResp",
       to: this.#raft.id,

@@ -125,15 +125,26 @@ export interface Message {
 const NO_ENTRIES: readonly Entry[] = [];
 const NO_RESPONSES: readonly Message[] = [];
 
-/** Fills in the absent fields; all messages share one shape, which the engine relies on for speed. */
+/** A message with its absent fields meaning zero. */
+export type MessageFields = { readonly type: MessageType } & Partial<Omit<Message, "type">>;
+
+/**
+ * Fills in the absent fields. All messages are made here or by the codec, field by field and in
+ * one order: a spread costs microseconds on Node 20, and messages of one shape are quick to read.
+ *
+ * @param from - the sender, in place of `fields.from`
+ * @param term - the term, in place of `fields.term`
+ */
 export function newMessage(
-  fields: { readonly type: MessageType } & Partial<Omit<Message, "type">>,
+  fields: MessageFields,
+  from: bigint = fields.from ?? NONE,
+  term: number = fields.term ?? 0,
 ): Message {
   return {
     type: fields.type,
     to: fields.to ?? NONE,
-    from: fields.from ?? NONE,
-    term: fields.term ?? 0,
+    from,
+    term,
     logTerm: fields.logTerm ?? 0,
     index: fields.index ?? 0,
     entries: fields.entries ?? NO_ENTRIES,
