@@ -45,6 +45,29 @@ export function varintLength(value: number): number {
   return length;
 }
 
+/** Results up to this size share blocks of memory. */
+const SLAB_RESULT_BYTES_MAX = 4 * 1024;
+const SLAB_BYTES = 64 * 1024;
+
+let slab = new Uint8Array(SLAB_BYTES);
+let slabUsed = 0;
+
+/**
+ * Copies small byte strings into a shared block: an allocation of its own costs several times what
+ * it takes to fill it. A block lives as long as any of its parts, which are never handed out twice.
+ */
+function copyToSlab(bytes: Uint8Array): Uint8Array {
+  if (bytes.length > SLAB_RESULT_BYTES_MAX) return bytes.slice();
+  if (slabUsed + bytes.length > SLAB_BYTES) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  const copy = slab.subarray(slabUsed, slabUsed + bytes.length);
+  copy.set(bytes);
+  slabUsed += bytes.length;
+  return copy;
+}
+
 /** Writes a message front to back into one buffer that grows. Reusable through `reset`. */
 export class WireWriter {
   #bytes: Uint8Array;
@@ -58,13 +81,17 @@ export class WireWriter {
     return this.#length;
   }
 
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
   reset(): void {
     this.#length = 0;
   }
 
-  /** A copy of what was written; the caller owns it. */
+  /** A copy of what was written; the caller owns it, but not the memory around it. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    return copyToSlab(this.view());
   }
 
   /** A view of what was written, valid until the next call on this writer. */
@@ -439,11 +466,26 @@ export interface Codec<T> {
   decode(reader: WireReader): T;
 }
 
+/** A writer that grew beyond this is not kept for the next message. */
+const KEPT_WRITER_BYTES = 64 * 1024;
+
+/** Undefined while a message is being encoded with it: a codec may encode another one inside. */
+let sharedWriter: WireWriter | undefined;
+
+/** What `encodeMessage` keeps for the next call; a larger buffer is given back. */
+const SCRATCH_BYTES_MAX = 1024 * 1024;
+let scratch: WireWriter | undefined = new WireWriter();
+
 /** The bytes of one message; the caller owns them. */
 export function encodeMessage<T>(codec: Codec<T>, message: T): Uint8Array {
-  const writer = new WireWriter();
+  // A codec may encode another message meanwhile: that one finds no scratch and makes its own.
+  const writer = scratch ?? new WireWriter();
+  scratch = undefined;
+  writer.reset();
   codec.encode(message, writer);
-  return writer.finish();
+  const bytes = writer.finish();
+  if (writer.capacity <= SCRATCH_BYTES_MAX) scratch = writer;
+  return bytes;
 }
 
 /** @throws {WireFormatError} */
