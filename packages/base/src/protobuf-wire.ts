@@ -49,8 +49,9 @@ export function varintLength(value: number): number {
 const SLAB_RESULT_BYTES_MAX = 4 * 1024;
 const SLAB_BYTES = 64 * 1024;
 
-let slab = new Uint8Array(SLAB_BYTES);
-let slabUsed = 0;
+/** The block being filled; the first one is made when it is needed. */
+let slab: Uint8Array = EMPTY_BYTES;
+let slabUsed = SLAB_BYTES;
 
 /**
  * Copies small byte strings into a shared block: an allocation of its own costs several times what
@@ -465,12 +466,6 @@ export interface Codec<T> {
   /** Reads to the end of `reader`; unknown fields are passed over. @throws {WireFormatError} */
   decode(reader: WireReader): T;
 }
-
-/** A writer that grew beyond this is not kept for the next message. */
-const KEPT_WRITER_BYTES = 64 * 1024;
-
-/** Undefined while a message is being encoded with it: a codec may encode another one inside. */
-let sharedWriter: WireWriter | undefined;
 
 /** What `encodeMessage` keeps for the next call; a larger buffer is given back. */
 const SCRATCH_BYTES_MAX = 1024 * 1024;
