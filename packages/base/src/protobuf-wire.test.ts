@@ -290,3 +290,30 @@ test("WireWriter.extend() and truncate() leave what lies around them", () => {
   expect(writer.finish()).toEqual(new Uint8Array([1, 2, 9, 5]));
   expect(() => writer.truncate(5)).toThrow("truncate: 5");
 });
+
+test("encodeMessage() gives bytes of their own, also of a message inside a message", () => {
+  const inner: Codec<number> = {
+    encode: (value, writer) => writer.varintField(1, value),
+    decode: () => 0,
+  };
+  const outer: Codec<number> = {
+    encode(value, writer) {
+      writer.varintField(1, value);
+      writer.bytesField(2, encodeMessage(inner, value));
+      writer.varintField(3, value);
+    },
+    decode: () => 0,
+  };
+  fc.assert(
+    fc.property(fc.array(fc.nat({ max: 0x7f }), { maxLength: 300 }), (values) => {
+      const encoded = values.map((value) => encodeMessage(outer, value));
+      encoded.forEach((bytes, i) => {
+        const value = values[i]!;
+        expect([...bytes]).toEqual([8, value, 18, 2, 8, value, 24, value]);
+      });
+    }),
+  );
+  const large = new WireWriter();
+  large.raw(new Uint8Array(10_000).fill(7));
+  expect(large.finish()).toEqual(new Uint8Array(10_000).fill(7));
+});

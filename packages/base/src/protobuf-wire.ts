@@ -10,7 +10,7 @@
  * - The reader never reads at or past `end`, and refuses what it cannot represent.
  */
 
-import { stringFromUtf8, utf8Length, writeUtf8 } from "./bytes.ts";
+import { EMPTY_BYTES, stringFromUtf8, utf8Length, writeUtf8 } from "./bytes.ts";
 import { EtcdError, invariant } from "./errors.ts";
 
 export const WIRE_VARINT = 0;
