@@ -4,33 +4,21 @@
  * Work that waits, waits through here, and fails with the reason as soon as the call has ended.
  */
 
-import { RPC_ERRORS } from "@etcd-ts/api";
 import type { RpcError } from "@etcd-ts/api";
-import type { CallContext, StreamCall } from "@etcd-ts/rpc";
+import type { StreamCall } from "@etcd-ts/rpc";
 
-import type { OpenCalls } from "./open-calls.ts";
-
-interface FailableCall extends CallContext {
-  fail(error: RpcError): void;
-}
+import type { EndableCall, OpenCalls } from "./open-calls.ts";
 
 export class CallLife {
-  readonly #call: FailableCall;
+  readonly #call: EndableCall;
   readonly #openCalls: OpenCalls;
   readonly #waiting = new Set<(reason: RpcError) => void>();
   #reason: RpcError | undefined;
 
-  constructor(call: FailableCall, openCalls: OpenCalls) {
+  constructor(call: EndableCall, openCalls: OpenCalls) {
     this.#call = call;
     this.#openCalls = openCalls;
-    openCalls.add(call, (error) => {
-      this.#end(error);
-      call.fail(error);
-    });
-    call.onCancel(() => {
-      openCalls.remove(call);
-      this.#end(call.cancelReason ?? RPC_ERRORS.canceled);
-    });
+    openCalls.add(call, (reason) => this.#end(reason));
   }
 
   get hasEnded(): boolean {

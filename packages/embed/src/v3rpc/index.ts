@@ -35,7 +35,11 @@ export class V3Services {
   constructor(options: V3ServicesOptions) {
     const { table, server, clock, logger, metrics, config } = options;
     this.byteCounters = declareByteCounters(options);
-    this.#openCalls = new OpenCalls(server, clock, config.electionTimeoutMs);
+    this.#openCalls = new OpenCalls(
+      () => server.facts().leaderID !== 0n,
+      clock,
+      config.electionTimeoutMs,
+    );
     const requestLog = new RequestLog(clock, logger, config.warningUnaryRequestDurationMs);
     const parts: ServiceParts = { ...options, openCalls: this.#openCalls, requestLog };
     table.intercept(requestLog);

@@ -3,14 +3,14 @@
  * stops, and those that require a leader end when there has been none for three elections.
  *
  * Invariants:
- * - A call is held from its start to its finish, whichever side ended it.
+ * - A call is held until its finish, whichever side ended it; what its handler holds is freed once,
+ *   before the call fails.
  * - The monitor's timer runs only while a stream that requires a leader is open.
  */
 
 import { RPC_ERRORS } from "@etcd-ts/api";
 import type { RpcError } from "@etcd-ts/api";
 import type { Clock, Timer } from "@etcd-ts/base";
-import type { ServerOperations } from "@etcd-ts/etcdserver";
 import type { CallContext, CallInterceptor, StreamCall } from "@etcd-ts/rpc";
 
 /** Checks without a leader, an election timeout apart, after which streams end. */
@@ -21,22 +21,27 @@ export function requiresLeader(call: CallContext): boolean {
   return call.metadata.get("hasleader") === "true";
 }
 
-/** Frees what a call holds and fails it. */
-type EndCall = (error: RpcError) => void;
+/** A call that can be ended from here. */
+export interface EndableCall extends CallContext {
+  fail(error: RpcError): void;
+}
+
+/** Frees what a handler holds for a call that is over, for the reason given. */
+export type FreeCall = (reason: RpcError) => void;
 
 export class OpenCalls implements CallInterceptor {
-  readonly #server: ServerOperations;
+  readonly #hasLeader: () => boolean;
   readonly #clock: Clock;
   readonly #electionTimeoutMs: number;
-  readonly #calls = new Map<CallContext, EndCall>();
+  readonly #calls = new Map<EndableCall, FreeCall>();
   /** The streams among them that require a leader. */
-  readonly #leaderBound = new Set<CallContext>();
+  readonly #leaderBound = new Set<EndableCall>();
   #monitor: Timer | undefined;
   #missedChecks = 0;
   #isClosed = false;
 
-  constructor(server: ServerOperations, clock: Clock, electionTimeoutMs: number) {
-    this.#server = server;
+  constructor(hasLeader: () => boolean, clock: Clock, electionTimeoutMs: number) {
+    this.#hasLeader = hasLeader;
     this.#clock = clock;
     this.#electionTimeoutMs = electionTimeoutMs;
   }
@@ -49,29 +54,31 @@ export class OpenCalls implements CallInterceptor {
   onStart(call: CallContext): RpcError | undefined {
     if (this.#isClosed) return RPC_ERRORS.stopped;
     if (call.method.kind === "unary") return undefined;
-    // Interceptors of a stream are given the call itself.
+    // What interceptors are given is the call itself.
     const stream = call as StreamCall<unknown, unknown>;
-    this.#calls.set(call, (error) => stream.fail(error));
-    if (requiresLeader(call)) {
-      this.#leaderBound.add(call);
+    this.#calls.set(stream, () => undefined);
+    if (requiresLeader(stream)) {
+      this.#leaderBound.add(stream);
       this.#watchLeader();
     }
     return undefined;
   }
 
   onFinish(call: CallContext): void {
-    if (this.#calls.size > 0) this.remove(call);
+    if (this.#calls.size > 0) this.#release(call, call.cancelReason ?? RPC_ERRORS.canceled);
   }
 
-  /** Holds a call whose handler has something to free; `remove` it when that is done. */
-  add(call: CallContext, end: EndCall): void {
-    if (this.#isClosed) end(RPC_ERRORS.stopped);
-    else if (!call.isCancelled) this.#calls.set(call, end);
+  /** Holds a call whose handler has something to free. `free` is called once unless `remove` is. */
+  add(call: EndableCall, free: FreeCall): void {
+    this.#calls.set(call, free);
+    call.onCancel(() => this.#release(call, call.cancelReason ?? RPC_ERRORS.canceled));
+    if (this.#isClosed) this.#end(call, RPC_ERRORS.stopped);
   }
 
+  /** The handler has freed what it held, and is about to end the call. */
   remove(call: CallContext): void {
-    this.#calls.delete(call);
-    if (!this.#leaderBound.delete(call) || this.#leaderBound.size > 0) return;
+    this.#calls.delete(call as EndableCall);
+    if (!this.#leaderBound.delete(call as EndableCall) || this.#leaderBound.size > 0) return;
     this.#monitor?.cancel();
     this.#monitor = undefined;
   }
@@ -84,10 +91,16 @@ export class OpenCalls implements CallInterceptor {
     for (const call of Array.from(this.#calls.keys())) this.#end(call, RPC_ERRORS.stopped);
   }
 
-  #end(call: CallContext, error: RpcError): void {
-    const end = this.#calls.get(call);
+  #end(call: EndableCall, error: RpcError): void {
+    this.#release(call, error);
+    call.fail(error);
+  }
+
+  #release(call: CallContext, reason: RpcError): void {
+    const free = this.#calls.get(call as EndableCall);
+    if (free === undefined) return;
     this.remove(call);
-    end?.(error);
+    free(reason);
   }
 
   #watchLeader(): void {
@@ -105,7 +118,7 @@ export class OpenCalls implements CallInterceptor {
   }
 
   #checkLeader(): void {
-    this.#missedChecks = this.#server.facts().leaderID === 0n ? this.#missedChecks + 1 : 0;
+    this.#missedChecks = this.#hasLeader() ? 0 : this.#missedChecks + 1;
     if (this.#missedChecks < NO_LEADER_CHECKS_MAX) return;
     for (const call of Array.from(this.#leaderBound)) this.#end(call, RPC_ERRORS.noLeader);
   }

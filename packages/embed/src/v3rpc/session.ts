@@ -40,6 +40,7 @@ import type { WatchBatch } from "@etcd-ts/storage";
 
 import { CallLife } from "./call-life.ts";
 import { contextOf } from "./headers.ts";
+import type { EndableCall } from "./open-calls.ts";
 import type { ServiceParts } from "./parts.ts";
 
 /** A session of a caller that brings no lease. */
@@ -47,8 +48,6 @@ const SESSION_TTL_SECONDS = 60;
 
 const SLASH = new Uint8Array([0x2f]);
 const AFTER_SLASH = 0x30;
-
-type FailableCall = Pick<UnaryCall<never>, "fail"> & ConstructorParameters<typeof CallLife>[0];
 
 /** Runs `work` for a unary call and answers with what comes of it. */
 export function answerWith<O>(
@@ -74,7 +73,7 @@ export class Session {
   readonly #parts: ServiceParts;
   readonly #context: RequestContext;
 
-  constructor(parts: ServiceParts, call: FailableCall) {
+  constructor(parts: ServiceParts, call: EndableCall) {
     this.#parts = parts;
     this.#context = contextOf(call);
     this.life = new CallLife(call, parts.openCalls);

@@ -131,6 +131,7 @@ describe("a watch", () => {
       watch.create("a", { startRevision: 2 });
       expect(await watch.next()).toMatchObject({ created: true, canceled: false, watchID: 0 });
       expect(await watch.next()).toMatchObject({
+        header: f.server.responseHeader(0),
         created: false,
         canceled: true,
         compactRevision: 4,

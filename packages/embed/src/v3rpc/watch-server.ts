@@ -67,15 +67,7 @@ class WatchSession {
   }
 
   start(): void {
-    const { openCalls } = this.#parts;
-    openCalls.add(this.#call, (error) => {
-      this.#close();
-      this.#call.fail(error);
-    });
-    this.#call.onCancel(() => {
-      openCalls.remove(this.#call);
-      this.#close();
-    });
+    this.#parts.openCalls.add(this.#call, () => this.#close());
     if (this.#isClosed) return;
     this.#call.onDrain(() => this.#onDrain());
     this.#stream.onReady(() => this.#sendBatches());
@@ -185,7 +177,8 @@ class WatchSession {
     if (watch === undefined && watchID !== WATCH_ID_NONE) return;
     const events = watch?.prevKV === true ? this.#withPrevious(batch.events) : batch.events;
     const response = {
-      ...this.#response(watchID, revision),
+      // A watch that lost its place is told no revision, as in etcd.
+      ...this.#response(watchID, compactRevision > 0 ? 0 : revision),
       events,
       compactRevision,
       canceled: compactRevision > 0,
