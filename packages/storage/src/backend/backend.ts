@@ -37,6 +37,8 @@ export const BATCH_INTERVAL_MS = 100;
 export const BATCH_LIMIT = 10_000;
 /** A batch is also closed at this size, so that large values do not pile up. */
 export const BATCH_BYTES_MAX = 32 * 1024 * 1024;
+/** Pages of the file kept in memory when nothing else is asked for. */
+export const CACHE_BYTES_MAX = 256 * 1024 * 1024;
 /** `isOverloaded` from this many batches' worth of changes waiting for a commit. */
 export const OVERLOAD_BATCHES = 10;
 
@@ -56,6 +58,7 @@ export interface BackendOptions {
   readonly batchLimit?: number;
   /** `--unsafe-no-fsync`. */
   readonly noSync?: boolean;
+  /** Bound of the page cache; default 256 MiB. */
   readonly cacheBytesMax?: number;
   /** Told once, when a commit has failed. */
   readonly onFatal?: (error: BackendFailedError) => void;
@@ -479,11 +482,11 @@ export class Backend {
 }
 
 function openDatabase(options: BackendOptions, path: string): Promise<Database> {
-  const { noSync, cacheBytesMax, clock } = options;
+  const { noSync, clock, cacheBytesMax = CACHE_BYTES_MAX } = options;
   return Database.open(options.disk, path, {
     clock,
     ...(noSync === undefined ? {} : { noSync }),
-    ...(cacheBytesMax === undefined ? {} : { cacheBytesMax }),
+    cacheBytesMax,
   });
 }
 

@@ -144,9 +144,9 @@ export class Compactor {
       const pairs = backend.range("key", begin, end, this.#batchLimit);
       let deleted = 0;
       for (const { key, value } of pairs) {
-        const revision = mustDecodeRevision(key, backend.path);
-        hasher.add(revision, key, value);
-        if (!isKept(revision, value)) {
+        const { main, sub, isTombstone } = mustDecodeRevision(key, backend.path);
+        hasher.add(main, sub, isTombstone, key, value);
+        if (!isKept(main, sub, value)) {
           backend.delete("key", key);
           deleted++;
         }

@@ -9,21 +9,17 @@
 import { crc32c, utf8FromString } from "@etcd-ts/base";
 import { Slice } from "../backend/slice.ts";
 import type { MvccCore } from "./core.ts";
-import { encodeRevision, mustDecodeRevision } from "./revision.ts";
-import type { RevisionKey } from "./revision.ts";
+import { scanRecords } from "./scan-records.ts";
 import { keyNameOfStored } from "./stored-key-value.ts";
 import type { KeyValueHash, KeyValueHashResult } from "./types.ts";
 
 /** Compaction hashes kept to be asked for. */
 export const COMPACTION_HASHES_MAX = 10;
 
-/** Records read from the backend at once. */
-const SCAN_RECORDS_MAX = 1000;
-
 const BUCKET_NAME = utf8FromString("key");
 
 /** Decides whether the record a key had at a revision is that very record. */
-export type KeepTest = (revision: RevisionKey, stored: Uint8Array) => boolean;
+export type KeepTest = (main: number, sub: number, stored: Uint8Array) => boolean;
 
 /** Takes records in revision order. */
 export class KeyValueHasher {
@@ -43,11 +39,11 @@ export class KeyValueHasher {
     this.#crc = crc32c(0, BUCKET_NAME);
   }
 
-  add(revision: RevisionKey, key: Uint8Array, stored: Uint8Array): void {
-    if (revision.main > this.#revision) return;
-    const isOld = revision.main <= this.#compactRevision;
-    if (isOld && this.#isKept !== undefined && !this.#isKept(revision, stored)) return;
-    if (revision.isTombstone && revision.main === this.#compactRevision) return;
+  add(main: number, sub: number, isTombstone: boolean, key: Uint8Array, stored: Uint8Array): void {
+    if (main > this.#revision) return;
+    const isOld = main <= this.#compactRevision;
+    if (isOld && this.#isKept !== undefined && !this.#isKept(main, sub, stored)) return;
+    if (isTombstone && main === this.#compactRevision) return;
     this.#crc = crc32c(this.#crc, key);
     this.#crc = crc32c(this.#crc, stored);
   }
@@ -88,11 +84,11 @@ export class CompactionHashes {
  *   compaction deletes but not for what is hashed
  */
 export function keepTest(core: MvccCore, revision: number, isTombstoneKept: boolean): KeepTest {
-  return (record, stored) => {
+  return (main, sub, stored) => {
     const known = core.index.find(keyNameOfStored(stored, core.backend.path));
     if (known === undefined) return false;
     const found = core.locate(known, revision);
-    if (found === undefined || found.main !== record.main || found.sub !== record.sub) return false;
+    if (found === undefined || found.main !== main || found.sub !== sub) return false;
     return !found.isTombstone || (isTombstoneKept && found.main === revision);
   };
 }
@@ -140,32 +136,12 @@ export async function hashByRevision(
   try {
     const isKept = await keepTestUnlessEmpty(core, revision, false);
     const hasher = new KeyValueHasher(compactRevision, revision, isKept);
-    await scanRecords(core, revision, (record, key, stored) => hasher.add(record, key, stored));
+    await scanRecords(core, revision, (main, sub, isTombstone, key, stored) =>
+      hasher.add(main, sub, isTombstone, key, stored),
+    );
     core.metrics.hashRevisionSeconds.observe((core.clock.monotonicMs() - startMs) / 1000);
     return { ...hasher.result(), currentRevision };
   } finally {
     core.pins.unpin(revision);
-  }
-}
-
-/** Visits all records up to `revision` in order, in slices. */
-async function scanRecords(
-  core: MvccCore,
-  revision: number,
-  visit: (record: RevisionKey, key: Uint8Array, stored: Uint8Array) => void,
-): Promise<void> {
-  const slice = new Slice(core.clock);
-  const end = encodeRevision(revision + 1, 0);
-  let begin = encodeRevision(0, 0);
-  for (;;) {
-    const pairs = core.backend.range("key", begin, end, SCAN_RECORDS_MAX);
-    for (const { key, value } of pairs) {
-      visit(mustDecodeRevision(key, core.backend.path), key, value);
-      if (slice.isOver(1 + (value.length >>> 10))) await slice.pause();
-    }
-    const last = pairs[pairs.length - 1];
-    if (last === undefined || pairs.length < SCAN_RECORDS_MAX) return;
-    const { main, sub } = mustDecodeRevision(last.key, core.backend.path);
-    begin = encodeRevision(main, sub + 1);
   }
 }

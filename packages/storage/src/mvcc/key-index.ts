@@ -6,19 +6,22 @@
  * index keeps nothing but revisions; create revision and version of an old state are in the
  * stored KeyValue.
  *
- * The order is kept in blocks of up to `BLOCK_KEYS_MAX` keys, found by binary search over their
- * first keys. With a million keys that is a list of a few thousand blocks: cheap to search, cheap
- * to shift when a block is split, and there are no pointers between keys.
+ * One key is found through a hash map. The order is kept in blocks of up to `BLOCK_KEYS_MAX` keys,
+ * found by binary search over their first keys. With a million keys that is a list of a few
+ * thousand blocks: cheap to search, cheap to shift when a block is split, and there are no
+ * pointers between keys.
  *
  * Invariants:
  * - Keys are latin-1 strings, strictly increasing within a block and across blocks.
  * - `firsts[i] <= blocks[i].keys[0]`, and `firsts[i]` is above all keys of block `i - 1`;
  *   `firsts[0]` is "". There is at least one block; only the first may be empty.
+ * - `#byKey` holds exactly the keys of the blocks, with the same records.
  * - `block.live` counts its keys whose newest change is a put; `#live` is their sum.
  * - The revisions of a key increase; the newest is in the record, the rest in `older`.
  */
 
 import { invariant } from "@etcd-ts/base";
+import { KeyMap } from "./key-map.ts";
 
 export const BLOCK_KEYS_MAX = 256;
 
@@ -60,12 +63,12 @@ export class Located {
 export class KeyIndex {
   #blocks: Block[] = [{ keys: [], records: [], live: 0 }];
   #firsts: string[] = [""];
-  #size = 0;
+  readonly #byKey = new KeyMap<KeyRecord>();
   #live = 0;
 
   /** Keys with any history, deleted ones too. */
   get size(): number {
-    return this.#size;
+    return this.#byKey.size;
   }
 
   /** Keys that exist now. */
@@ -74,24 +77,15 @@ export class KeyIndex {
   }
 
   find(key: string): KeyRecord | undefined {
-    const block = this.#blocks[this.#blockOf(key)]!;
-    const position = lowerBound(block.keys, key);
-    return block.keys[position] === key ? block.records[position] : undefined;
+    return this.#byKey.get(key);
   }
 
   /** Adds a put. The revision must be above all of the key's. Returns the record as it is then. */
   put(key: string, main: number, sub: number): KeyRecord {
-    const at = this.#blockOf(key);
-    const block = this.#blocks[at]!;
-    const position = lowerBound(block.keys, key);
-    if (block.keys[position] !== key) {
-      const record = new KeyRecord(main, sub, main, 1);
-      this.#insert(at, position, key, record);
-      return record;
-    }
-    const record = block.records[position]!;
+    const record = this.#byKey.get(key);
+    if (record === undefined) return this.#insert(key, new KeyRecord(main, sub, main, 1));
     if (record.version === 0) {
-      this.#addLive(block, 1);
+      this.#addLive(key, 1);
       pushNewest(record, main, sub, main, 1);
     } else pushNewest(record, main, sub, record.createRevision, record.version + 1);
     return record;
@@ -99,11 +93,9 @@ export class KeyIndex {
 
   /** Ends the newest generation of `key`; false if the key does not exist now. */
   tombstone(key: string, main: number, sub: number): boolean {
-    const block = this.#blocks[this.#blockOf(key)]!;
-    const position = lowerBound(block.keys, key);
-    const record = block.records[position];
-    if (record === undefined || block.keys[position] !== key || record.version === 0) return false;
-    this.#addLive(block, -1);
+    const record = this.#byKey.get(key);
+    if (record === undefined || record.version === 0) return false;
+    this.#addLive(key, -1);
     pushNewest(record, main, sub, 0, 0);
     return true;
   }
@@ -115,15 +107,13 @@ export class KeyIndex {
    * @param version - as stored; 0 for a tombstone
    */
   restore(key: string, main: number, sub: number, createRevision: number, version: number): void {
-    const at = this.#blockOf(key);
-    const block = this.#blocks[at]!;
-    const position = lowerBound(block.keys, key);
-    if (block.keys[position] !== key) {
-      this.#insert(at, position, key, new KeyRecord(main, sub, createRevision, version));
+    const record = this.#byKey.get(key);
+    if (record === undefined) {
+      this.#insert(key, new KeyRecord(main, sub, createRevision, version));
       return;
     }
-    const record = block.records[position]!;
-    this.#addLive(block, (version === 0 ? 0 : 1) - (record.version === 0 ? 0 : 1));
+    const by = (version === 0 ? 0 : 1) - (record.version === 0 ? 0 : 1);
+    if (by !== 0) this.#addLive(key, by);
     pushNewest(record, main, sub, createRevision, version);
   }
 
@@ -226,12 +216,13 @@ export class KeyIndex {
         invariant(previous === undefined || key > previous, () => `KeyIndex: order in ${at}`);
         previous = key;
         verifyRecord(records[i]!);
+        invariant(this.#byKey.get(key) === records[i], () => `KeyIndex: map and block ${at}`);
         if (records[i]!.version > 0) live++;
       }
       size += keys.length;
       invariant(live - liveBefore === block.live, () => `KeyIndex: live of block ${at}`);
     }
-    invariant(live === this.#live && size === this.#size, () => "KeyIndex: totals");
+    invariant(live === this.#live && size === this.#byKey.size, () => "KeyIndex: totals");
   }
 
   /** The block that holds `key` if any does. */
@@ -247,13 +238,16 @@ export class KeyIndex {
     return low - 1;
   }
 
-  #addLive(block: Block, by: number): void {
-    block.live += by;
+  #addLive(key: string, by: number): void {
+    this.#blocks[this.#blockOf(key)]!.live += by;
     this.#live += by;
   }
 
-  #insert(at: number, position: number, key: string, record: KeyRecord): void {
+  /** Takes in a key that is not there. */
+  #insert(key: string, record: KeyRecord): KeyRecord {
+    const at = this.#blockOf(key);
     let block = this.#blocks[at]!;
+    let position = lowerBound(block.keys, key);
     if (block.keys.length >= BLOCK_KEYS_MAX) {
       const isAppend = position === block.keys.length && at === this.#blocks.length - 1;
       const cut = isAppend ? position : BLOCK_KEYS_MAX / 2;
@@ -266,8 +260,12 @@ export class KeyIndex {
     }
     block.keys.splice(position, 0, key);
     block.records.splice(position, 0, record);
-    this.#size++;
-    if (record.version > 0) this.#addLive(block, 1);
+    this.#byKey.set(key, record);
+    if (record.version > 0) {
+      block.live++;
+      this.#live++;
+    }
+    return record;
   }
 
   /** Moves the keys from `cut` on into a new block; `key` is the first of it if it has none. */
@@ -289,14 +287,16 @@ export class KeyIndex {
     let kept = 0;
     for (let i = 0; i < keys.length; i++) {
       const record = records[i]!;
-      if (!compactRecord(record, revision)) continue;
+      if (!compactRecord(record, revision)) {
+        this.#byKey.delete(keys[i]!);
+        continue;
+      }
       if (kept !== i) {
         keys[kept] = keys[i]!;
         records[kept] = record;
       }
       kept++;
     }
-    this.#size -= keys.length - kept;
     keys.length = kept;
     records.length = kept;
   }

@@ -1,15 +1,11 @@
 /** Rebuilds the index from the `key` bucket: at boot, and after a snapshot replaced the file. */
 
-import { latin1FromBytes } from "@etcd-ts/base";
 import { Slice } from "../backend/slice.ts";
 import { readFinishedCompact, readScheduledCompact } from "../schema/compaction.ts";
 import type { MvccCore } from "./core.ts";
 import { KeyIndex } from "./key-index.ts";
-import { encodeRevision, mustDecodeRevision } from "./revision.ts";
-import { decodeStored } from "./stored-key-value.ts";
-
-/** Records read from the backend at once. */
-const RESTORE_CHUNK_RECORDS = 1000;
+import { scanRecords } from "./scan-records.ts";
+import { StoredFields } from "./stored-key-value.ts";
 
 /** Revision of a store nothing was ever written to. */
 const FIRST_REVISION = 1;
@@ -44,24 +40,18 @@ export async function restoreCore(core: MvccCore): Promise<number> {
 /** @returns the newest revision found, 0 if there is none */
 async function restoreRecords(core: MvccCore, leaseByKey: Map<string, bigint>): Promise<number> {
   const { backend, index } = core;
-  const slice = new Slice(core.clock);
-  let begin = encodeRevision(0, 0);
-  for (let newest = 0; ;) {
-    const pairs = backend.range("key", begin, undefined, RESTORE_CHUNK_RECORDS);
-    for (const { key, value } of pairs) {
-      const { main, sub, isTombstone } = mustDecodeRevision(key, backend.path);
-      newest = main;
-      begin = encodeRevision(main, sub + 1);
-      // A restore that bumps the revision leaves a record without a KeyValue.
-      if (value.length === 0) continue;
-      const kv = decodeStored(value, backend.path);
-      const name = latin1FromBytes(kv.key);
-      if (isTombstone) index.restore(name, main, sub, 0, 0);
-      else index.restore(name, main, sub, kv.createRevision, kv.version);
-      if (!isTombstone && kv.lease !== 0n) leaseByKey.set(name, kv.lease);
-      else leaseByKey.delete(name);
-      if (slice.isOver()) await slice.pause();
-    }
-    if (pairs.length < RESTORE_CHUNK_RECORDS) return newest;
-  }
+  const fields = new StoredFields();
+  let newest = 0;
+  await scanRecords(core, Infinity, (main, sub, isTombstone, _key, stored) => {
+    newest = main;
+    // A restore that bumps the revision leaves a record without a KeyValue.
+    if (stored.length === 0) return;
+    fields.read(stored, backend.path);
+    const { name, lease } = fields;
+    if (isTombstone) index.restore(name, main, sub, 0, 0);
+    else index.restore(name, main, sub, fields.createRevision, fields.version);
+    if (!isTombstone && lease !== 0n) leaseByKey.set(name, lease);
+    else if (leaseByKey.size > 0) leaseByKey.delete(name);
+  });
+  return newest;
 }

@@ -1,26 +1,102 @@
 /** Records of the `key` bucket as KeyValues. */
 
-import { CorruptionError, decodeMessage, EMPTY_BYTES, latin1FromBytes } from "@etcd-ts/base";
-import { EventType, KeyValueCodec } from "@etcd-ts/api";
+import { CorruptionError, EMPTY_BYTES, latin1FromBytes, WireReader } from "@etcd-ts/base";
+import { EventType } from "@etcd-ts/api";
 import type { Event, KeyValue } from "@etcd-ts/api";
 import type { RevisionKey } from "./revision.ts";
 
 /** Protobuf tag of KeyValue.key: field 1, length-delimited. */
 const KEY_TAG = 0x0a;
 
-/** @throws {CorruptionError} naming the file if `encoded` is no KeyValue */
-export function decodeStored(encoded: Uint8Array, path: string): KeyValue {
+/**
+ * The KeyValue of a stored record, with `encoded` set so that a response copies the stored bytes.
+ * Its byte fields are views of `encoded`.
+ *
+ * @throws {CorruptionError} naming the file if `encoded` is no KeyValue
+ */
+export function keyValueFromStored(encoded: Uint8Array, path: string): KeyValue {
+  let key = EMPTY_BYTES;
+  let createRevision = 0;
+  let modRevision = 0;
+  let version = 0;
+  let value = EMPTY_BYTES;
+  let lease = 0n;
   try {
-    return decodeMessage(KeyValueCodec, encoded);
+    const reader = new WireReader(encoded);
+    while (reader.next()) {
+      switch (reader.field) {
+        case 1:
+          key = reader.view();
+          break;
+        case 2:
+          createRevision = reader.int64Number();
+          break;
+        case 3:
+          modRevision = reader.int64Number();
+          break;
+        case 4:
+          version = reader.int64Number();
+          break;
+        case 5:
+          value = reader.view();
+          break;
+        case 6:
+          lease = reader.int64();
+          break;
+        default:
+          reader.skip();
+      }
+    }
   } catch (cause) {
-    throw new CorruptionError("a value of the key bucket is no KeyValue", path, 0, { cause });
+    throw damaged(path, cause);
+  }
+  return { key, createRevision, modRevision, version, value, lease, encoded };
+}
+
+/** What the index needs of a stored record; reads one after another without making objects. */
+export class StoredFields {
+  /** The key as a latin-1 string. */
+  name = "";
+  createRevision = 0;
+  version = 0;
+  lease = 0n;
+
+  /** @throws {CorruptionError} naming the file if `encoded` is no KeyValue */
+  read(encoded: Uint8Array, path: string): void {
+    this.name = "";
+    this.createRevision = 0;
+    this.version = 0;
+    this.lease = 0n;
+    try {
+      const reader = new WireReader(encoded);
+      while (reader.next()) {
+        switch (reader.field) {
+          case 1: {
+            const key = reader.message();
+            this.name = latin1FromBytes(encoded, key.offset, key.end);
+            break;
+          }
+          case 2:
+            this.createRevision = reader.int64Number();
+            break;
+          case 4:
+            this.version = reader.int64Number();
+            break;
+          case 6:
+            this.lease = reader.int64();
+            break;
+          default:
+            reader.skip();
+        }
+      }
+    } catch (cause) {
+      throw damaged(path, cause);
+    }
   }
 }
 
-/** The same with `encoded` set, so that a response copies the stored bytes. */
-export function keyValueFromStored(encoded: Uint8Array, path: string): KeyValue {
-  const { key, createRevision, modRevision, version, value, lease } = decodeStored(encoded, path);
-  return { key, createRevision, modRevision, version, value, lease, encoded };
+function damaged(path: string, cause: unknown): CorruptionError {
+  return new CorruptionError("a value of the key bucket is no KeyValue", path, 0, { cause });
 }
 
 /** A KeyValue whose value is left out, which its stored bytes no longer describe. */
@@ -46,7 +122,7 @@ export function keyNameOfStored(encoded: Uint8Array, path: string): string {
   if (encoded[0] === KEY_TAG && length !== undefined && length < 0x80) {
     if (2 + length <= encoded.length) return latin1FromBytes(encoded, 2, 2 + length);
   }
-  return latin1FromBytes(decodeStored(encoded, path).key);
+  return latin1FromBytes(keyValueFromStored(encoded, path).key);
 }
 
 /** What a deletion shows of its key. */
@@ -73,5 +149,5 @@ export function deleteEvent(key: Uint8Array, modRevision: number): Event {
 /** The event a stored record was. */
 export function eventFromStored(revision: RevisionKey, encoded: Uint8Array, path: string): Event {
   if (!revision.isTombstone) return putEvent(keyValueFromStored(encoded, path));
-  return deleteEvent(decodeStored(encoded, path).key, revision.main);
+  return deleteEvent(keyValueFromStored(encoded, path).key, revision.main);
 }

@@ -65,7 +65,9 @@ export class WatchStream {
   }
 
   /**
-   * Begins a watch. Its first batch is never made before this returns.
+   * Begins a watch. Its first batch is never made before this returns. A progress batch that is
+   * already queued does not speak for it: take and send what is queued before telling the client
+   * of the new watch.
    *
    * @returns its id, or why it cannot be: `EMPTY_WATCHER_RANGE`, `DUPLICATE_WATCH_ID`, or
    *   `SERVER_ERRORS.compacted` for a negative start revision. A start revision that is compacted
