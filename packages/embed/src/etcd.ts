@@ -22,6 +22,7 @@ import {
 import type { UpgradeHandler } from "@etcd-ts/rpc";
 import { embedConfig, validateConfig } from "./config.ts";
 import type { EmbedConfig } from "./config.ts";
+import { withUpgradeControl } from "./etcdhttp/access-control.ts";
 import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
 import { HealthEndpoints } from "./etcdhttp/health.ts";
 import { measureEventLoop } from "./event-loop-metrics.ts";
@@ -267,7 +268,10 @@ class Member implements Etcd {
       hostWhitelist: config.hostWhitelist,
       commandLine,
     });
-    const upgrade = gateway === undefined ? {} : { upgradeHandler: upgradeHandler(gateway) };
+    const upgrade =
+      gateway === undefined
+        ? {}
+        : { upgradeHandler: withUpgradeControl(config, upgradeHandler(gateway)) };
     const common = { table, clock, logger };
     const isSplit = this.#bound.clientHTTP.length > 0;
     const client = new RpcServer({

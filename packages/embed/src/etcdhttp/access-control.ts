@@ -3,7 +3,8 @@
  * rebinding), and origins of browsers.
  */
 
-import type { HttpHandler } from "@etcd-ts/rpc";
+import { STATUS_CODES } from "node:http";
+import type { HttpHandler, UpgradeHandler } from "@etcd-ts/rpc";
 import { replyError } from "./replies.ts";
 
 export interface AccessControlOptions {
@@ -14,13 +15,12 @@ export interface AccessControlOptions {
 }
 
 export function withAccessControl(options: AccessControlOptions, next: HttpHandler): HttpHandler {
-  const hosts = new Set(options.hostWhitelist);
+  const isHostAllowed = hostCheck(options);
   const origins = new Set(options.cors);
-  const isAnyHost = hosts.size === 0 || hosts.has("*");
   const isAnyOrigin = origins.size === 0 || origins.has("*");
   return (request, response) => {
     const host = hostName(request.headers.host ?? String(request.headers[":authority"] ?? ""));
-    if (!isAnyHost && !hosts.has(host)) {
+    if (!isHostAllowed(host)) {
       replyError(response, 421, unrecognizedHost(host));
       return;
     }
@@ -34,6 +34,34 @@ export function withAccessControl(options: AccessControlOptions, next: HttpHandl
     }
     next(request, response);
   };
+}
+
+/** The same rule for requests that ask for another protocol. */
+export function withUpgradeControl(
+  options: Pick<AccessControlOptions, "hostWhitelist">,
+  next: UpgradeHandler,
+): UpgradeHandler {
+  const isHostAllowed = hostCheck(options);
+  return (request, socket, head) => {
+    const host = hostName(request.headers.host ?? "");
+    if (isHostAllowed(host)) {
+      next(request, socket, head);
+      return;
+    }
+    const body = unrecognizedHost(host);
+    socket.end(
+      `HTTP/1.1 421 ${STATUS_CODES[421]}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+        `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    );
+  };
+}
+
+function hostCheck(
+  options: Pick<AccessControlOptions, "hostWhitelist">,
+): (host: string) => boolean {
+  const hosts = new Set(options.hostWhitelist);
+  const isAny = hosts.size === 0 || hosts.has("*");
+  return (host) => isAny || hosts.has(host);
 }
 
 function addCORSHeaders(response: Parameters<HttpHandler>[1], origin: string): void {
