@@ -36,6 +36,9 @@ const INFLIGHT_MESSAGES_MAX = 512;
 /** Above this etcd warns about `--max-request-bytes`. */
 const REQUEST_BYTES_SUGGESTED_MAX = 10 * 1024 * 1024;
 
+/** What directories are made with. */
+const DIRECTORY_MODE = 0o700;
+
 const LogMetadataCodec = generatedCodec(LogMetadataSchema);
 const START_OF_LOG: WalSnapshot = { index: 0, term: 0, confState: undefined };
 
@@ -143,6 +146,7 @@ class Bootstrap {
       });
     }
     await makeDirectory(disk, dataDirectory);
+    await this.#checkPermissions(dataDirectory);
     for (const name of await disk.list(dataDirectory)) {
       if (name === "proxy") {
         throw new BootstrapError(`${dataDirectory}/proxy: v2 proxy data is not supported`);
@@ -157,6 +161,14 @@ class Bootstrap {
     await makeDirectory(disk, this.#paths.member);
     await makeDirectory(disk, this.#paths.snap);
     await this.#snapshotter.removeTemporaryFiles();
+  }
+
+  async #checkPermissions(path: string): Promise<void> {
+    const mode = ((await this.#ports.disk.stat(path))?.mode ?? DIRECTORY_MODE) & 0o777;
+    if (mode === DIRECTORY_MODE) return;
+    this.#ports.logger.warn("check file permission", {
+      error: `directory "${path}" exist, but the permission is "${mode.toString(8)}". The recommended permission is "${DIRECTORY_MODE.toString(8)}" to prevent possible unprivileged access to the data`,
+    });
   }
 
   async #openBackend(): Promise<Backend> {

@@ -191,6 +191,7 @@ export class MemberCore {
     this.applier = this.#createApplier();
     this.#committedIndex = this.applier.appliedIndex;
     this.#readIndex = this.#createReadIndex();
+    this.#reportLearner();
     this.loop = this.#createLoop();
     this.#proposals = new ProposalQueue(
       this.loop,
@@ -447,7 +448,10 @@ export class MemberCore {
         logger: this.ports.logger,
         hooks: {
           termBegan: () => this.#termBegan(),
-          applyConfChange: (change) => this.loop.applyConfChange(change),
+          applyConfChange: (change) => {
+            this.ports.clock.nextTurn(() => this.#reportLearner());
+            return this.loop.applyConfChange(change);
+          },
           raiseNoSpace: (next) => this.raiseNoSpace(next),
           clusterVersionChanged: () => this.#events.clusterVersionChanged(),
           forceSnapshot: () => this.#events.forceSnapshot(),
@@ -457,6 +461,26 @@ export class MemberCore {
       start,
       boot.raftStorage.lastIndex(),
     );
+  }
+
+  get hasRaisedNoSpace(): boolean {
+    return this.alarms.get(AlarmType.NOSPACE).some(({ memberID }) => memberID === this.memberID);
+  }
+
+  /** Takes a message of a peer. */
+  step(message: Message): void {
+    const fields = { "local-member-id": this.memberID.toString(16) };
+    if (this.cluster.isIDRemoved(message.from)) {
+      this.ports.logger.warn("rejected Raft message from removed member", {
+        ...fields,
+        "removed-member-id": message.from.toString(16),
+      });
+    } else if (message.to !== this.memberID) {
+      this.ports.logger.warn("rejected Raft message to mismatch member", {
+        ...fields,
+        "mismatch-member-id": message.to.toString(16),
+      });
+    } else if (this.#end === undefined) this.loop.step(message);
   }
 
   /** Raises the alarm for this member through the log, and runs `next` whatever comes of it. */
@@ -502,6 +526,10 @@ export class MemberCore {
         failed: (error) => this.fail(error),
       },
     });
+  }
+
+  #reportLearner(): void {
+    this.metrics.isLearner.set(this.cluster.isLocalLearner() ? 1 : 0);
   }
 
   #send(messages: readonly Message[]): void {

@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
 
-import { AlarmAction, AlarmType, RPC_ERRORS, SERVER_ERRORS } from "@etcd-ts/api";
+import {
+  AlarmAction,
+  AlarmType,
+  PutRequestCodec,
+  RPC_ERRORS,
+  RangeRequestCodec,
+  SERVER_ERRORS,
+} from "@etcd-ts/api";
 import type {
   AlarmMember,
   CompactionResponse,
@@ -508,5 +515,45 @@ describe("membership and maintenance", () => {
     const sizeBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     expect(sizeBytes).toBe(image.sizeBytes);
     expect(chunks.some((chunk) => text(chunk).includes("a"))).toBe(true);
+  });
+});
+
+describe("fairness", () => {
+  test("callers that ask again at once do not keep others from their turn", async () => {
+    const member = await started();
+    let asked = 0;
+    let turns = 0;
+    const isOver = (): boolean => turns >= 5 || asked > 100_000;
+    const again = (): void => {
+      asked++;
+      if (!isOver()) member.server.linearizableRead(INTERNAL_CONTEXT, again);
+    };
+    const countTurn = (): void => {
+      turns++;
+      if (!isOver()) member.clock.nextTurn(countTurn);
+    };
+    again();
+    countTurn();
+    await member.clock.advanceSettled(10);
+    expect(turns).toBe(5);
+    expect(asked).toBeLessThan(1000);
+  });
+
+  test("a write proposed while the loop goes to sleep does not wait for a tick", async () => {
+    const member = await started();
+    for (let i = 0; i < 50; i++) {
+      const startMs = member.clock.monotonicMs();
+      // Ranges of many keys answer from a promise, at any point between two turns of the loop.
+      await member.run(
+        promised<unknown>((context, done) => {
+          const all = { key: bytes("\0"), rangeEnd: bytes("\0") };
+          member.server.range(RangeRequestCodec.create(all), context, () => {
+            const put = PutRequestCodec.create({ key: bytes("k"), value: bytes(`${i}`) });
+            member.server.put(put, context, done);
+          });
+        }),
+      );
+      expect(member.clock.monotonicMs() - startMs).toBeLessThan(50);
+    }
   });
 });

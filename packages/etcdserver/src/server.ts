@@ -153,7 +153,7 @@ export class EtcdServer implements ServerOperations {
     if (failure !== undefined) this.#core.fail(failure);
     const { transport } = this.#core.ports;
     transport?.start({
-      step: (message) => void this.#core.loop.step(message),
+      step: (message) => this.#core.step(message),
       isIDRemoved: (id) => this.#core.cluster.isIDRemoved(id),
       reportUnreachable: (id) => this.#core.loop.reportUnreachable(id),
       reportSnapshot: (id, status) => this.#core.loop.reportSnapshot(id, status),
@@ -379,7 +379,9 @@ export class EtcdServer implements ServerOperations {
   /** What would outgrow the quota is refused here, before it costs a log entry. */
   #isWithinQuota<T>(costBytes: number, done: Completion<T>): boolean {
     if (this.#core.end !== undefined || this.#core.quota.isAvailable(costBytes)) return true;
-    this.#core.raiseNoSpace(() => done(RPC_ERRORS.noSpace, undefined));
+    // One entry in the log is enough to raise it.
+    if (this.#core.hasRaisedNoSpace) this.#core.failLater(done, RPC_ERRORS.noSpace);
+    else this.#core.raiseNoSpace(() => done(RPC_ERRORS.noSpace, undefined));
     return false;
   }
 

@@ -15,7 +15,7 @@
  * - The first failure is final: nothing is stored, sent or applied afterwards.
  */
 
-import { invariant } from "@etcd-ts/base";
+import { invariant, yieldTurn } from "@etcd-ts/base";
 import type { Clock, Timer } from "@etcd-ts/base";
 import type {
   ConfChange,
@@ -56,11 +56,16 @@ export interface RaftLoopParts {
   readonly handlers: RaftLoopHandlers;
 }
 
+/** Rounds of the loop in one turn. */
+const ROUNDS_PER_TURN = 16;
+
 export class RaftLoop {
   readonly #parts: RaftLoopParts;
   #isLeader = false;
   #isStopped = false;
   #wantsElection = false;
+  /** Whether there may be work that the loop has not looked at. */
+  #isWoken = false;
   #turn: Timer | undefined;
   #ticker: Timer | undefined;
   #running: Promise<void> | undefined;
@@ -89,7 +94,9 @@ export class RaftLoop {
 
   /** Has the core looked at in the next turn. */
   wake(): void {
-    if (this.#isStopped || this.#running !== undefined) return;
+    if (this.#isStopped) return;
+    this.#isWoken = true;
+    if (this.#running !== undefined) return;
     this.#turn ??= this.#parts.clock.nextTurn(() => {
       this.#turn = undefined;
       this.#start();
@@ -165,15 +172,18 @@ export class RaftLoop {
     void running.then(() => {
       this.#running = undefined;
       // What came in after the last look and before this line must not wait for the next event.
-      if (!this.#isStopped && this.#parts.node.hasReady()) this.wake();
+      if (this.#isWoken) this.wake();
     });
   }
 
   async #run(): Promise<void> {
-    const { node, handlers } = this.#parts;
+    const { node, handlers, clock } = this.#parts;
     try {
-      for (;;) {
+      for (let rounds = 1; ; rounds++) {
+        // Callers that ask again as soon as they are answered must not keep the turn for ever.
+        if (rounds % ROUNDS_PER_TURN === 0) await yieldTurn(clock);
         if (this.#isStopped) return;
+        this.#isWoken = false;
         handlers.beforeReady();
         if (!node.hasReady()) {
           if (!this.#wantsElection) return;
