@@ -3,9 +3,11 @@
  *
  * Invariants:
  * - A watch's `created` response is sent before anything else of it, and nothing of it after its
- *   `canceled` response, also if its id is taken again.
+ *   `canceled` response.
  * - While what was sent is above the call's high-water mark, nothing is taken from the stream and
  *   no request is read; so a slow client costs the bounded queues of call and stream, and no more.
+ * - Therefore a request finds the stream's queue empty: no batch of a cancelled watch is left to be
+ *   taken for one of a new watch with its id.
  * - The progress timer runs only while a watch of the call asked for it.
  */
 
@@ -49,12 +51,9 @@ class WatchSession {
   readonly #call: WatchCall;
   readonly #stream: WatchStream;
   readonly #watches = new Map<number, WatchWishes>();
-  /** By watch id: batches up to this one, counted from the call's start, are of a cancelled watch. */
-  readonly #staleUntil = new Map<number, number>();
   readonly #messageBytesMax: number;
   #progressWatches = 0;
   #progressTimer: Timer | undefined;
-  #takenBatches = 0;
   #isBlocked = false;
   #isSending = false;
   #isClosed = false;
@@ -135,8 +134,6 @@ class WatchSession {
   #cancel(id: number): void {
     if (!this.#stream.cancel(id)) return;
     this.#forget(id);
-    const queued = this.#stream.queuedBatches;
-    if (queued > 0) this.#staleUntil.set(id, this.#takenBatches + queued);
     this.#send({ ...this.#response(id, this.#stream.revision()), canceled: true });
   }
 
@@ -155,20 +152,10 @@ class WatchSession {
     this.#isSending = true;
     while (!this.#isBlocked && !this.#isClosed) {
       const [batch] = this.#stream.take(1);
-      if (batch === undefined) {
-        this.#staleUntil.clear();
-        break;
-      }
-      this.#takenBatches++;
-      if (!this.#isStale(batch.watchID)) this.#sendBatch(batch);
+      if (batch === undefined) break;
+      this.#sendBatch(batch);
     }
     this.#isSending = false;
-  }
-
-  #isStale(id: number): boolean {
-    if (this.#staleUntil.size === 0) return false;
-    const until = this.#staleUntil.get(id);
-    return until !== undefined && this.#takenBatches <= until;
   }
 
   #sendBatch(batch: WatchBatch): void {
