@@ -97,7 +97,7 @@ async function copyRecords(source: ReadTransaction, target: Database, clock: Clo
       bucket.put(entry.key, entry.value);
       records++;
       bytes += entry.key.length + entry.value.length;
-      if (slice.isOver()) await slice.pause();
+      if (slice.isOver(1 + (entry.value.length >>> 10))) await slice.pause();
     }
   }
   await transaction.commit();

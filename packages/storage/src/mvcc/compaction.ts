@@ -12,6 +12,7 @@
 import { EtcdError, invariant, sleep, yieldTurn } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 import { BackendFailedError } from "../backend/backend.ts";
+import type { KeyValuePair } from "../backend/backend.ts";
 import { Slice } from "../backend/slice.ts";
 import {
   readFinishedCompact,
@@ -28,6 +29,9 @@ import type { Compaction, KeyValueHash } from "./types.ts";
 export const COMPACTION_BATCH_LIMIT = 1000;
 /** etcd's `--compaction-sleep-interval` when it is not set. */
 export const COMPACTION_SLEEP_MS = 10;
+
+/** A batch also ends here, so that large values are not all read in one go. */
+const COMPACTION_BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Index blocks thinned between two looks at the clock. */
 const INDEX_BLOCKS_PER_STEP = 4;
@@ -141,7 +145,7 @@ export class Compactor {
     for (;;) {
       const { backend } = core;
       const startMs = clock.monotonicMs();
-      const pairs = backend.range("key", begin, end, this.#batchLimit);
+      const { pairs, isLast } = this.#nextBatch(begin, end);
       let deleted = 0;
       for (const { key, value } of pairs) {
         const { main, sub, isTombstone } = mustDecodeRevision(key, backend.path);
@@ -158,7 +162,7 @@ export class Compactor {
       if (deleted > 0) metrics.compactionKeysTotal.inc(deleted);
       metrics.compactionPauseMs.observe(clock.monotonicMs() - startMs);
       const last = pairs[pairs.length - 1];
-      if (last === undefined || pairs.length < this.#batchLimit) {
+      if (last === undefined || isLast) {
         writeFinishedCompact(backend, job.revision);
         return hasher.result();
       }
@@ -168,6 +172,20 @@ export class Compactor {
       await (this.#sleepMs > 0 ? sleep(clock, this.#sleepMs) : yieldTurn(clock));
       this.#check(epoch);
     }
+  }
+
+  /** The next records, bounded in number and bytes. */
+  #nextBatch(begin: Uint8Array, end: Uint8Array): { pairs: KeyValuePair[]; isLast: boolean } {
+    const pairs: KeyValuePair[] = [];
+    let bytes = 0;
+    let isLast = true;
+    this.#core.backend.scan("key", begin, end, (key, value) => {
+      pairs.push({ key, value });
+      bytes += value.length;
+      isLast = pairs.length < this.#batchLimit && bytes < COMPACTION_BATCH_BYTES_MAX;
+      return isLast;
+    });
+    return { pairs, isLast };
   }
 
   #check(epoch: number): void {

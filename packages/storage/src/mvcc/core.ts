@@ -103,11 +103,12 @@ export class MvccCore {
     const revision = this.readRevision(options.revision, newest);
     const gather = new RangeGather(this, keyRangeFrom(key, rangeEnd), options, revision, newest);
     const slice = new Slice(this.clock);
-    if (gather.run(() => slice.isOver())) return gather.result();
+    const isOver = (steps: number) => slice.isOver(steps);
+    if (gather.run(isOver)) return gather.result();
     this.pins.pin(revision);
     try {
       do await slice.pause();
-      while (!gather.run(() => slice.isOver()));
+      while (!gather.run(isOver));
       return gather.result();
     } finally {
       this.pins.unpin(revision);
@@ -167,8 +168,8 @@ class RangeGather {
     return { kvs: this.#kvs, count: this.#count, revision: this.#newest };
   }
 
-  /** Reads on until all is read (true) or `isOver` says to pause (false). */
-  run(isOver: () => boolean): boolean {
+  /** Reads on until all is read (true) or `isOver`, told of steps done, says to pause (false). */
+  run(isOver: (steps: number) => boolean): boolean {
     const { begin, end, isSingle } = this.#range;
     const { index } = this.#core;
     if (isSingle) {
@@ -179,9 +180,9 @@ class RangeGather {
     if (this.#isComplete()) return true;
     let isDone = true;
     index.visit(this.#begin, end, (key, record) => {
-      this.#take(key, record);
+      const readBytes = this.#take(key, record);
       if (this.#isComplete()) return false;
-      if (!isOver()) return true;
+      if (!isOver(1 + (readBytes >>> 10))) return true;
       this.#begin = key + "\0";
       isDone = false;
       return false;
@@ -189,13 +190,15 @@ class RangeGather {
     return isDone;
   }
 
-  #take(key: string, record: KeyRecord): void {
+  /** @returns bytes that had to be read for it */
+  #take(key: string, record: KeyRecord): number {
     const found = this.#core.locate(record, this.#revision);
-    if (found === undefined || found.isTombstone) return;
+    if (found === undefined || found.isTombstone) return 0;
     if (!this.#isCountKnown) this.#count++;
-    if (this.#wantsNoMore()) return;
+    if (this.#wantsNoMore()) return 0;
     const kv = this.#core.readStored(key, found.main, found.sub);
     this.#kvs.push(this.#options.keysOnly === true ? withoutValue(kv) : kv);
+    return kv.encoded!.length;
   }
 
   #wantsNoMore(): boolean {

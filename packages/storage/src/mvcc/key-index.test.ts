@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { TickingClock } from "../../compliance/harness.ts";
 import { BLOCK_KEYS_MAX, KeyIndex, Located } from "./key-index.ts";
+import { KeyIndexBuilder } from "./key-index-builder.ts";
 
 /** The same history, kept as plain lists. */
 class NaiveIndex {
@@ -117,6 +119,10 @@ describe("KeyIndex", () => {
             if (isPut) index.put(keyOf(n), main, 0);
             else index.tombstone(keyOf(n), main, 0);
           }
+          index.verify();
+          for (const [n] of changes.filter(([, isPut]) => isPut)) {
+            expect(index.find(keyOf(n))).toBeDefined();
+          }
           compactAll(index, main - 100);
           index.verify();
           for (const [from, to] of ranges) {
@@ -141,6 +147,47 @@ describe("KeyIndex", () => {
     index.verify();
     expect(index.live).toBe(keys);
     expect(index.countLive("", undefined)).toBe(keys);
+  });
+
+  test("KeyIndexBuilder makes the index that the same changes one by one make", async () => {
+    const clock = new TickingClock();
+    const changes = fc.array(fc.tuple(fc.nat(9000), fc.boolean()), {
+      minLength: 3000,
+      maxLength: 9000,
+    });
+    await fc.assert(
+      fc.asyncProperty(changes, async (list) => {
+        const keyOf = (n: number) => String((n * 7919) % 9001);
+        const index = new KeyIndex();
+        const builder = new KeyIndexBuilder();
+        for (const [i, [n, isPut]] of list.entries()) {
+          const key = keyOf(n);
+          if (isPut) {
+            const { createRevision, version } = index.put(key, i + 2, 0);
+            builder.add(key, i + 2, 0, createRevision, version);
+          } else if (index.tombstone(key, i + 2, 0)) builder.add(key, i + 2, 0, 0, 0);
+        }
+        const built = await clock.until(builder.build(clock));
+        built.verify();
+        expect([built.size, built.live]).toEqual([index.size, index.live]);
+        const entries = (each: KeyIndex) => {
+          const seen: unknown[] = [];
+          each.visit("", undefined, (key, record) => {
+            seen.push(key, record);
+            return true;
+          });
+          return seen;
+        };
+        expect(entries(built)).toEqual(entries(index));
+        built.put("a", list.length + 2, 0);
+        built.put("", list.length + 2, 1);
+        built.verify();
+      }),
+      { numRuns: 4 },
+    );
+    const empty = await clock.until(new KeyIndexBuilder().build(clock));
+    empty.put("a", 2, 0);
+    empty.verify();
   });
 
   test("put() splits a full block wherever the new key falls", () => {

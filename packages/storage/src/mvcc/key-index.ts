@@ -47,7 +47,7 @@ export class KeyRecord {
   }
 }
 
-interface Block {
+export interface KeyBlock {
   keys: string[];
   records: KeyRecord[];
   live: number;
@@ -61,10 +61,25 @@ export class Located {
 }
 
 export class KeyIndex {
-  #blocks: Block[] = [{ keys: [], records: [], live: 0 }];
+  #blocks: KeyBlock[] = [{ keys: [], records: [], live: 0 }];
   #firsts: string[] = [""];
-  readonly #byKey = new KeyMap<KeyRecord>();
+  #byKey = new KeyMap<KeyRecord>();
   #live = 0;
+
+  /**
+   * An index of blocks that are already in order.
+   *
+   * @param byKey - every record of `blocks` under its key; the index takes both over
+   */
+  static adopt(byKey: KeyMap<KeyRecord>, blocks: KeyBlock[]): KeyIndex {
+    const index = new KeyIndex();
+    if (blocks.length === 0) return index;
+    index.#byKey = byKey;
+    index.#blocks = blocks;
+    index.#firsts = blocks.map((block, at) => (at === 0 ? "" : block.keys[0]!));
+    for (const block of blocks) index.#live += block.live;
+    return index;
+  }
 
   /** Keys with any history, deleted ones too. */
   get size(): number {
@@ -98,23 +113,6 @@ export class KeyIndex {
     this.#addLive(key, -1);
     pushNewest(record, main, sub, 0, 0);
     return true;
-  }
-
-  /**
-   * Adds a change read from disk; a key's changes come in revision order.
-   *
-   * @param createRevision - as stored; what came before may be compacted away
-   * @param version - as stored; 0 for a tombstone
-   */
-  restore(key: string, main: number, sub: number, createRevision: number, version: number): void {
-    const record = this.#byKey.get(key);
-    if (record === undefined) {
-      this.#insert(key, new KeyRecord(main, sub, createRevision, version));
-      return;
-    }
-    const by = (version === 0 ? 0 : 1) - (record.version === 0 ? 0 : 1);
-    if (by !== 0) this.#addLive(key, by);
-    pushNewest(record, main, sub, createRevision, version);
   }
 
   /**
@@ -282,7 +280,7 @@ export class KeyIndex {
     this.#firsts.splice(at + 1, 0, keys[0] ?? key);
   }
 
-  #compactBlock(block: Block, revision: number): void {
+  #compactBlock(block: KeyBlock, revision: number): void {
     const { keys, records } = block;
     let kept = 0;
     for (let i = 0; i < keys.length; i++) {
@@ -328,7 +326,7 @@ function lowerBound(keys: readonly string[], key: string): number {
   return low;
 }
 
-function countLiveInBlock(block: Block, begin: string, end: string | undefined): number {
+function countLiveInBlock(block: KeyBlock, begin: string, end: string | undefined): number {
   const from = lowerBound(block.keys, begin);
   const to = end === undefined ? block.keys.length : lowerBound(block.keys, end);
   let count = 0;
@@ -348,7 +346,8 @@ function lastAtOrBelow(older: PastRevisions, revision: number): number {
   return low - 1;
 }
 
-function pushNewest(
+/** Makes a change the newest of `record`. */
+export function pushNewest(
   record: KeyRecord,
   main: number,
   sub: number,

@@ -36,14 +36,13 @@ export class KeyMap<V> {
   }
 }
 
-/**
- * Mixes the length and the last four characters, where keys that share a prefix differ. Not a hash
- * of the whole key: the shard's own table does that.
- */
+/** Characters at the end of a key that choose its shard: keys differ there more than in front. */
+const MIXED_CHARACTERS = 24;
+
 function shardOf(key: string): number {
   const { length } = key;
   let mixed = length;
-  for (let i = length > 4 ? length - 4 : 0; i < length; i++) {
+  for (let i = Math.max(0, length - MIXED_CHARACTERS); i < length; i++) {
     mixed = Math.imul(mixed, 31) + key.charCodeAt(i);
   }
   return (mixed ^ (mixed >>> 9)) & (SHARDS - 1);

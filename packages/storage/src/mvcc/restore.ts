@@ -3,7 +3,7 @@
 import { Slice } from "../backend/slice.ts";
 import { readFinishedCompact, readScheduledCompact } from "../schema/compaction.ts";
 import type { MvccCore } from "./core.ts";
-import { KeyIndex } from "./key-index.ts";
+import { KeyIndexBuilder } from "./key-index-builder.ts";
 import { scanRecords } from "./scan-records.ts";
 import { StoredFields } from "./stored-key-value.ts";
 
@@ -20,11 +20,12 @@ export async function restoreCore(core: MvccCore): Promise<number> {
   const { backend, clock, logger } = core;
   const finished = readFinishedCompact(backend) ?? 0;
   const scheduled = readScheduledCompact(backend) ?? 0;
-  core.index = new KeyIndex();
   core.compactRevision = finished;
 
   const leaseByKey = new Map<string, bigint>();
-  const lastRevision = await restoreRecords(core, leaseByKey);
+  const builder = new KeyIndexBuilder();
+  const lastRevision = await readRecords(core, builder, leaseByKey);
+  core.index = await builder.build(clock);
   // What compaction deleted may have been the newest: revisions never go back.
   core.currentRevision = Math.max(lastRevision, finished, scheduled, FIRST_REVISION);
 
@@ -38,8 +39,12 @@ export async function restoreCore(core: MvccCore): Promise<number> {
 }
 
 /** @returns the newest revision found, 0 if there is none */
-async function restoreRecords(core: MvccCore, leaseByKey: Map<string, bigint>): Promise<number> {
-  const { backend, index } = core;
+async function readRecords(
+  core: MvccCore,
+  builder: KeyIndexBuilder,
+  leaseByKey: Map<string, bigint>,
+): Promise<number> {
+  const { backend } = core;
   const fields = new StoredFields();
   let newest = 0;
   await scanRecords(core, Infinity, (main, sub, isTombstone, _key, stored) => {
@@ -48,8 +53,8 @@ async function restoreRecords(core: MvccCore, leaseByKey: Map<string, bigint>): 
     if (stored.length === 0) return;
     fields.read(stored, backend.path);
     const { name, lease } = fields;
-    if (isTombstone) index.restore(name, main, sub, 0, 0);
-    else index.restore(name, main, sub, fields.createRevision, fields.version);
+    if (isTombstone) builder.add(name, main, sub, 0, 0);
+    else builder.add(name, main, sub, fields.createRevision, fields.version);
     if (!isTombstone && lease !== 0n) leaseByKey.set(name, lease);
     else if (leaseByKey.size > 0) leaseByKey.delete(name);
   });

@@ -195,12 +195,14 @@ export class MvccStore {
   /**
    * Takes over the contents of another backend, as after a snapshot from the leader; watchers go
    * on from where they were. The old backend is the caller's to close, the lease book the caller's
-   * to empty of old attachments. Nothing may be read or written meanwhile.
+   * to empty of old attachments. It waits for reads that have begun; nothing may begin meanwhile.
    */
   async restore(backend: Backend): Promise<void> {
     invariant(this.#writer === undefined, () => "MvccStore.restore: a writer has not ended");
     this.#isRestoring = true;
     await this.#compactor.interrupt();
+    // Reads in slices that have begun still see the old contents.
+    await this.#core.pins.whenNoneBelow(Infinity);
     const previousRevision = this.#core.currentRevision;
     this.#core.backend = backend;
     await this.#load();

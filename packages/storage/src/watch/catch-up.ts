@@ -11,7 +11,7 @@ import type { WatcherGroup } from "./watcher-group.ts";
 /** Revisions given to a watcher at once, as in etcd. */
 export const CATCH_UP_REVISIONS_MAX = 1000;
 /** Bytes of records read in one pass; a revision that began is still read to its end. */
-const CATCH_UP_BYTES_MAX = 8 * 1024 * 1024;
+const CATCH_UP_BYTES_MAX = 2 * 1024 * 1024;
 /** Records between two looks at the clock. */
 const RECORDS_PER_LOOK = 64;
 

@@ -218,7 +218,7 @@ export class WatchHub {
   #chooseUnsynced(): Watcher[] {
     const { compactRevision, currentRevision } = this.#core;
     const chosen: Watcher[] = [];
-    for (const watcher of Array.from(this.#unsynced)) {
+    for (const watcher of this.#unsynced) {
       if (chosen.length >= CATCH_UP_WATCHERS_MAX) break;
       if (watcher.state !== "unsynced" || watcher.stream.isFull) continue;
       if (watcher.minRevision > currentRevision) {
