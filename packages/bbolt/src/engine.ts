@@ -214,6 +214,7 @@ export class Engine implements ReaderHost, WriterHost {
       highWater: state.highWater,
       txid: state.txid,
     };
+    await this.#adoptPages(state.pages);
     const page = new Uint8Array(this.pageBytes);
     const metaPageID = state.txid % 2;
     encodeMeta(meta, metaPageID, page);
@@ -227,8 +228,16 @@ export class Engine implements ReaderHost, WriterHost {
     }
     this.#meta = meta;
     this.#freelist.commit();
-    this.store.publish(state.pages, meta.highWater);
+    this.store.publish(meta.highWater);
     this.#writer = undefined;
+  }
+
+  async #adoptPages(pages: readonly Page[]): Promise<void> {
+    const slices = this.slices();
+    for (const page of pages) {
+      this.store.adopt(page);
+      if (slices.isDue()) await slices.pause();
+    }
   }
 
   /** Gives up the stored freelist and makes the new one, if it is to be stored. */

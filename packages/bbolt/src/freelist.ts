@@ -30,7 +30,9 @@ export class Freelist {
   #fresh: PendingGroup[] = [];
   #pendingPages = new Set<number>();
   /** Who took a page, while readers are open that do not have it; by first page. */
-  #takenBy = new Map<number, number>();
+  readonly #takenBy = new Map<number, number>();
+  /** The first pages in `#takenBy` by who took them, oldest first. */
+  #takers: { readonly txid: number; readonly firstPages: number[] }[] = [];
   /** Pairs of first page and count taken by the open writer, for rollback. */
   #taken: number[] = [];
   /** No run of `n` free pages begins below `#hints[n]`. */
@@ -92,7 +94,11 @@ export class Freelist {
   /** Records a run taken from above the high-water mark. */
   noteTaken(first: number, count: number, txid: number, recordTaker: boolean): void {
     this.#taken.push(first, count);
-    if (recordTaker) this.#takenBy.set(first, txid);
+    if (!recordTaker) return;
+    this.#takenBy.set(first, txid);
+    const newest = this.#takers.at(-1);
+    if (newest?.txid === txid) newest.firstPages.push(first);
+    else this.#takers.push({ txid, firstPages: [first] });
   }
 
   /**
@@ -123,7 +129,7 @@ export class Freelist {
    * @param readersEnded - a reader has ended since the last call
    */
   release(readers: readonly number[], readersEnded: boolean): void {
-    if (readers.length === 0) this.#takenBy.clear();
+    this.#forgetTakers(Math.min(...readers));
     const looked = readersEnded ? [...this.#held, ...this.#fresh] : this.#fresh;
     const kept: PendingGroup[] = [];
     for (const group of looked) {
@@ -190,6 +196,18 @@ export class Freelist {
     }
     for (const page of this.#pendingPages) ids.push(page);
     return ids.sort((a, b) => a - b);
+  }
+
+  /** All open readers have the pages that transactions up to `oldestReader` took. */
+  #forgetTakers(oldestReader: number): void {
+    let known = 0;
+    for (const { txid, firstPages } of this.#takers) {
+      if (txid > oldestReader) break;
+      known++;
+      for (const page of firstPages)
+        if (this.#takenBy.get(page) === txid) this.#takenBy.delete(page);
+    }
+    if (known > 0) this.#takers = this.#takers.slice(known);
   }
 
   #releaseGroup(group: PendingGroup, readers: readonly number[]): void {

@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - A cached page whose id some open transaction can reach equals the page on disk. A page on
- *   disk changes only while no transaction can reach it, and `publish` replaces what was cached
+ *   disk changes only while no transaction can reach it, and `adopt` replaces what was cached
  *   under its id before one can.
  * - Each page owns its memory, so that dropping it frees it, unless a view escaped.
  *
@@ -102,11 +102,15 @@ export class PageStore {
     }
   }
 
-  /** Takes over the tree pages of a new state of `filePages` pages, just written. */
-  publish(pages: readonly Page[], filePages: number): void {
+  /** Takes over a page that was written and that no open transaction can reach yet. */
+  adopt(page: Page): void {
+    this.#insert(page);
+  }
+
+  /** The file now has `filePages` pages, some of them written since. */
+  publish(filePages: number): void {
     this.#filePages = filePages;
     this.#windowEnd = this.#windowStart;
-    for (const page of pages) this.#insert(page);
   }
 
   fault(id: number, text: string): CorruptionError {
