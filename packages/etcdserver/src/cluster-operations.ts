@@ -137,12 +137,11 @@ export class ClusterOperations {
   }
 
   #removeRefusal(id: bigint): EtcdError | undefined {
-    const { cluster, memberID: localID } = this.#core;
+    const { cluster } = this.#core;
     const member = cluster.member(id);
     if (member?.isLearner === true) return undefined;
     if (!cluster.isReadyToRemoveVotingMember(id)) return SERVER_ERRORS.notEnoughStartedMembers;
-    const isActive = id === localID || this.#core.ports.transport?.activeSinceMs(id) !== undefined;
-    if (!isActive) return undefined;
+    if (!this.#core.connectivity.isActive(id)) return undefined;
     const voters = cluster.votingMembers().length;
     const needed = 1 + Math.floor((voters - 1) / 2);
     return this.#connectedVoters() - 1 < needed ? SERVER_ERRORS.unhealthy : undefined;
@@ -166,13 +165,8 @@ export class ClusterOperations {
 
   /** Voters this member has been connected to for a while, itself included. */
   #connectedVoters(): number {
-    const { cluster, memberID: localID, ports } = this.#core;
-    const sinceMs = ports.clock.monotonicMs() - HEALTHY_CONNECTION_MS;
-    return cluster.votingMembers().filter(({ id }) => {
-      if (id === localID) return true;
-      const activeMs = ports.transport?.activeSinceMs(id);
-      return activeMs !== undefined && activeMs <= sinceMs;
-    }).length;
+    const { connectivity, ports } = this.#core;
+    return connectivity.votersSince(ports.clock.monotonicMs() - HEALTHY_CONNECTION_MS);
   }
 }
 

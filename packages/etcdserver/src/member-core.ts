@@ -6,23 +6,23 @@
  * - All state changes on the one thread, in the loop's turns; nothing here runs in parallel.
  * - `stop` and the first failure each end the member once: whatever still waits is told, nothing
  *   is acknowledged afterwards, and after a failure nothing more reaches the backend.
+ *
+ * Longer than most files because it is where the parts are wired to each other; what they do is
+ * theirs.
  */
 
-import { WireWriter, yieldTurn } from "@etcd-ts/base";
 import type { EtcdError, Timer } from "@etcd-ts/base";
 import {
   AlarmAction,
   AlarmType,
-  InternalRaftRequestCodec,
   SERVER_ERRORS,
-  ServerError,
   compareVersions,
   parseVersion,
   versionOf,
 } from "@etcd-ts/api";
-import type { InternalRaftRequest, RaftOperation, ResponseHeader } from "@etcd-ts/api";
-import type { ConfChange, Entry, Message, SoftState } from "@etcd-ts/raft";
-import { EMPTY_CONF_STATE, PROPOSAL_DROPPED_TEXT } from "@etcd-ts/raft";
+import type { RaftOperation, ResponseHeader } from "@etcd-ts/api";
+import type { ConfChange, Message, SoftState } from "@etcd-ts/raft";
+import { EMPTY_CONF_STATE } from "@etcd-ts/raft";
 import { MvccStore } from "@etcd-ts/storage";
 import type { Backend } from "@etcd-ts/storage";
 
@@ -32,14 +32,15 @@ import { ConsistentIndex } from "./apply/consistent-index.ts";
 import { EntryApplier } from "./apply/entry-applier.ts";
 import { RequestApplier } from "./apply/request-applier.ts";
 import type { ApplyResult } from "./apply/request-applier.ts";
+import { SlicedApply } from "./apply/sliced-apply.ts";
 import { UnavailableAuthStore } from "./auth/auth-store.ts";
 import type { AuthStore } from "./auth/auth-store.ts";
 import type { Bootstrapped } from "./bootstrap.ts";
+import { Connectivity } from "./connectivity.ts";
 import { Lessor } from "./lease/index.ts";
 import type { Cluster } from "./membership/index.ts";
-import { PendingRequests } from "./pending-requests.ts";
 import { BackendQuota } from "./quota/quota.ts";
-import { ProposalQueue } from "./proposal-queue.ts";
+import { Proposals } from "./proposals.ts";
 import { RaftLoop } from "./raft/raft-loop.ts";
 import { ReadIndex } from "./raft/read-index.ts";
 import { RequestIDs } from "./request-id.ts";
@@ -53,24 +54,12 @@ import type {
 } from "./server-api.ts";
 import { declareServerMetrics } from "./server-metrics.ts";
 import type { ServerMetrics } from "./server-metrics.ts";
+import { Waiters } from "./waiters.ts";
 
 /** More entries than this between commit and apply, and new requests are turned away. */
 const APPLY_BACKLOG_MAX = 5000;
-/** How long one slice of apply may hold the turn. */
-const APPLY_SLICE_MS = 5;
-/** Entries applied between two looks at the clock. */
-const APPLY_SLICE_ENTRIES = 16;
-/** Writes that may wait for a leader; more are turned away. */
-const LEADERLESS_PROPOSALS_MAX = 5000;
-/** An encoder that grew beyond this is not kept. */
-const PROPOSAL_BUFFER_BYTES = 64 * 1024;
 /** How long `waitApplied` waits. */
 const WAIT_APPLIED_MS = 1000;
-
-/** Raft would not take a proposal; the text is etcd's. */
-export const PROPOSAL_DROPPED = Object.freeze(
-  new ServerError("PROPOSAL_DROPPED", PROPOSAL_DROPPED_TEXT),
-);
 
 /** What background work listens to. */
 export interface MemberEvents {
@@ -82,12 +71,6 @@ export interface MemberEvents {
   forceSnapshot(): void;
   removedSelf(): void;
   failed(error: Error): void;
-}
-
-interface Waiter {
-  readonly index: number;
-  readonly deadlineMs: number;
-  readonly done: Completion<void>;
 }
 
 export class MemberCore {
@@ -108,17 +91,14 @@ export class MemberCore {
   readonly applier: EntryApplier;
   readonly loop: RaftLoop;
   readonly requestIDs: RequestIDs;
+  readonly connectivity: Connectivity;
   readonly timeoutMs: number;
   readonly #readIndex: ReadIndex;
-  readonly #pending: PendingRequests<ApplyResult>;
-  readonly #pendingChanges: PendingRequests<EtcdError | undefined>;
   readonly #events: MemberEvents;
-  readonly #proposals: ProposalQueue;
-  /** Encodes proposals; reused, so that each costs one copy of its size. */
-  #writer = new WireWriter(PROPOSAL_BUFFER_BYTES);
-  #leaderWaiters: { readonly deadlineMs: number; readonly done: Completion<void> }[] = [];
-  #applyWaiters: Waiter[] = [];
-  #committedIndex: number;
+  readonly #proposals: Proposals;
+  readonly #apply: SlicedApply;
+  readonly #leaderWaiters = new Waiters();
+  readonly #applyWaiters = new Waiters();
   #leaderID = 0n;
   #leaderElectedMs = -Infinity;
   #end: EtcdError | undefined;
@@ -180,24 +160,29 @@ export class MemberCore {
     this.auth = state.auth;
     this.#events = events;
     this.timeoutMs = requestTimeoutMs(config);
+    this.connectivity = new Connectivity(boot.memberID, boot.cluster, ports.transport);
     this.requestIDs = new RequestIDs(boot.memberID, ports.clock.wallMs());
     this.metrics = declareServerMetrics(ports.metrics, boot.memberID);
     this.meter = new ApplyMeter({ ...ports, warningMs: config.warningApplyDurationMs });
     this.alarms = new AlarmStore(boot.backend);
     this.quota = new BackendQuota(config.quotaBackendBytes, () => boot.backend.sizeBytes(), ports);
     this.consistentIndex = new ConsistentIndex(boot.backend);
-    this.#pending = new PendingRequests(this.timeoutMs);
-    this.#pendingChanges = new PendingRequests(this.timeoutMs);
+    this.#proposals = this.#createProposals();
     this.applier = this.#createApplier();
-    this.#committedIndex = this.applier.appliedIndex;
     this.#readIndex = this.#createReadIndex();
+    this.#apply = new SlicedApply({
+      applier: this.applier,
+      backend: boot.backend,
+      clock: ports.clock,
+      metrics: this.metrics,
+      hasEnded: () => this.#end !== undefined,
+      applied: (index) => {
+        this.#readIndex.applied(index);
+        this.#applyWaiters.reached(index);
+      },
+    });
     this.#reportLearner();
     this.loop = this.#createLoop();
-    this.#proposals = new ProposalQueue(
-      this.loop,
-      (id) => this.#pending.has(id) || this.#pendingChanges.has(id),
-      (id) => this.#drop(id, PROPOSAL_DROPPED),
-    );
   }
 
   get isLeader(): boolean {
@@ -226,7 +211,7 @@ export class MemberCore {
       isLeader: this.isLeader,
       isLearner: this.cluster.isLocalLearner(),
       raftTerm: this.applier.appliedTerm,
-      committedIndex: this.#committedIndex,
+      committedIndex: this.#apply.committedIndex,
       appliedIndex: this.applier.appliedIndex,
       currentRevision: this.store.currentRevision,
       clusterVersion: this.cluster.version(),
@@ -258,25 +243,7 @@ export class MemberCore {
       this.failLater(done, refusal);
       return;
     }
-    const id = this.requestIDs.next();
-    const header = {
-      id,
-      username: context.auth?.username ?? "",
-      authRevision: context.auth?.authRevision ?? 0,
-    };
-    const data = this.#encode({ header, id: 0n, operation });
-    if (data.length > this.config.maxRequestBytes) {
-      this.failLater(done, SERVER_ERRORS.requestTooLarge);
-      return;
-    }
-    this.#pending.add(id, this.ports.clock.monotonicMs(), (failure, result) => {
-      this.metrics.pending.set(this.#pending.size);
-      if (failure !== undefined) this.metrics.failed.inc();
-      const error = failure ?? result?.error;
-      done(error, error === undefined ? result : undefined);
-    });
-    this.metrics.pending.set(this.#pending.size);
-    this.#enqueue(id, data);
+    this.#proposals.propose(operation, context, done);
   }
 
   /** As `propose`, for what the member does of its own accord. */
@@ -290,18 +257,7 @@ export class MemberCore {
       this.failLater(done, this.#end);
       return;
     }
-    const id = this.requestIDs.next();
-    this.#pendingChanges.add(id, this.ports.clock.monotonicMs(), (failure, refusal) => {
-      if (failure === undefined) {
-        this.ports.logger.info("applied a configuration change through raft", {
-          "local-member-id": this.memberID.toString(16),
-          "raft-conf-change": change.type,
-          "raft-conf-change-node-id": change.nodeID.toString(16),
-        });
-      }
-      done(failure ?? refusal, undefined);
-    });
-    this.#enqueue(id, { ...change, id });
+    this.#proposals.proposeChange(change, done);
   }
 
   /** Settles once local state holds everything that was acknowledged before the call. */
@@ -316,13 +272,12 @@ export class MemberCore {
 
   /** Settles once everything now known as committed has been applied. */
   waitApplied(done: Completion<void>): void {
-    const index = this.#committedIndex;
+    const index = this.#apply.committedIndex;
     if (this.applier.appliedIndex >= index) {
       this.ports.clock.nextTurn(() => done(this.#end, undefined));
       return;
     }
-    const deadlineMs = this.ports.clock.monotonicMs() + WAIT_APPLIED_MS;
-    this.#applyWaiters.push({ index, deadlineMs, done });
+    this.#applyWaiters.add(index, this.ports.clock.monotonicMs() + WAIT_APPLIED_MS, done);
   }
 
   /** Whether this member leads still: by its own clock if that ran, or else by asking the others. */
@@ -342,8 +297,7 @@ export class MemberCore {
       this.ports.clock.nextTurn(() => done(this.#end, undefined));
       return;
     }
-    const deadlineMs = this.ports.clock.monotonicMs() + this.timeoutMs;
-    this.#leaderWaiters.push({ deadlineMs, done });
+    this.#leaderWaiters.add(0, this.ports.clock.monotonicMs() + this.timeoutMs, done);
   }
 
   /** Ends the member for good, without writing anything more. */
@@ -368,20 +322,16 @@ export class MemberCore {
 
   #settleAll(): void {
     this.#end = SERVER_ERRORS.stopped;
-    this.#proposals.clear();
-    this.#pending.failAll(this.#end);
-    this.#pendingChanges.failAll(this.#end);
+    this.#proposals.failAll(this.#end);
     this.#readIndex.stop(this.#end);
-    const waiters = [...this.#applyWaiters, ...this.#leaderWaiters];
-    this.#applyWaiters = [];
-    this.#leaderWaiters = [];
-    for (const { done } of waiters) done(this.#end, undefined);
+    this.#applyWaiters.failAll(this.#end);
+    this.#leaderWaiters.failAll(this.#end);
     // Renewals of expired leases wait for their revocation, which will not come any more.
     this.lessor.demote();
   }
 
   #proposalRefusal(context: RequestContext): EtcdError | undefined {
-    if (this.#committedIndex > this.applier.appliedIndex + APPLY_BACKLOG_MAX) {
+    if (this.#apply.committedIndex > this.applier.appliedIndex + APPLY_BACKLOG_MAX) {
       return SERVER_ERRORS.tooManyRequests;
     }
     const { deadlineMs } = context;
@@ -391,33 +341,20 @@ export class MemberCore {
     return this.auth.checkIdentity(context.auth);
   }
 
-  #enqueue(id: bigint, entry: Uint8Array | ConfChange): void {
-    if (this.#leaderID === 0n && this.#proposals.size >= LEADERLESS_PROPOSALS_MAX) {
-      this.#drop(id, SERVER_ERRORS.tooManyRequests);
-      return;
-    }
-    this.#proposals.add(id, entry);
-    this.loop.wake();
-  }
-
-  #beforeReady(): void {
-    if (this.#leaderID === 0n) this.#proposals.wait();
-    else this.#proposals.flush();
-    this.#readIndex.beforeReady();
-  }
-
-  #encode(request: InternalRaftRequest): Uint8Array {
-    if (this.#writer.length > PROPOSAL_BUFFER_BYTES) {
-      this.#writer = new WireWriter(PROPOSAL_BUFFER_BYTES);
-    } else this.#writer.reset();
-    InternalRaftRequestCodec.encode(request, this.#writer);
-    return this.#writer.finish();
-  }
-
-  #drop(id: bigint, error: EtcdError): void {
-    this.ports.clock.nextTurn(() => {
-      this.#pending.fail(id, error);
-      this.#pendingChanges.fail(id, error);
+  #createProposals(): Proposals {
+    return new Proposals({
+      memberID: this.memberID,
+      maxRequestBytes: this.config.maxRequestBytes,
+      timeoutMs: this.timeoutMs,
+      requestIDs: this.requestIDs,
+      clock: this.ports.clock,
+      logger: this.ports.logger,
+      metrics: this.metrics,
+      target: {
+        proposeBatch: (batch) => this.loop.proposeBatch(batch),
+        proposeConfChange: (change) => this.loop.proposeConfChange(change),
+        wake: () => this.loop.wake(),
+      },
     });
   }
 
@@ -440,8 +377,8 @@ export class MemberCore {
         cluster: this.cluster,
         maxLearners: config.maxLearners,
         consistentIndex: this.consistentIndex,
-        pending: this.#pending,
-        pendingChanges: this.#pendingChanges,
+        pending: this.#proposals.pending,
+        pendingChanges: this.#proposals.pendingChanges,
         hasNoSpaceAlarm: () => this.alarms.has(AlarmType.NOSPACE),
         transport: this.ports.transport,
         meter: this.meter,
@@ -513,10 +450,13 @@ export class MemberCore {
       clock: ports.clock,
       tickMs: config.heartbeatIntervalMs,
       handlers: {
-        beforeReady: () => this.#beforeReady(),
+        beforeReady: () => {
+          this.#proposals.beforeReady(this.#leaderID !== 0n);
+          this.#readIndex.beforeReady();
+        },
         softStateChanged: (softState) => this.#softStateChanged(softState),
         readStates: (readStates) => this.#readIndex.answered(readStates),
-        apply: (entries) => this.#apply(entries),
+        apply: (entries) => this.#apply.apply(entries),
         advanced: () => {
           this.applier.advanced();
           this.#events.advanced();
@@ -546,9 +486,7 @@ export class MemberCore {
     else if (isNewLeader) this.#leaderElectedMs = this.ports.clock.monotonicMs();
     if (!isNewLeader) return;
     this.#readIndex.leaderChanged();
-    const waiters = this.#leaderWaiters;
-    this.#leaderWaiters = [];
-    for (const { done } of waiters) done(undefined, undefined);
+    this.#leaderWaiters.reached(0);
   }
 
   #termBegan(): void {
@@ -558,64 +496,12 @@ export class MemberCore {
     this.#events.termBegan();
   }
 
-  /** Applies in slices; returns a promise only if one slice was not enough. */
-  #apply(entries: readonly Entry[]): Promise<void> | undefined {
-    this.#committedIndex = Math.max(this.#committedIndex, entries.at(-1)!.index);
-    this.metrics.committed.set(this.#committedIndex);
-    // Entries a snapshot already covers come again after a restart in the middle of one.
-    const first = entries.findIndex((entry) => entry.index > this.applier.appliedIndex);
-    if (first === -1) return undefined;
-    const next = this.#applySlice(entries, first);
-    return next === entries.length ? undefined : this.#applyRest(entries, next);
-  }
-
-  async #applyRest(entries: readonly Entry[], from: number): Promise<void> {
-    for (let next = from; next < entries.length;) {
-      if (this.backend.isOverloaded) await this.backend.whenDrained();
-      else await yieldTurn(this.ports.clock);
-      if (this.#end !== undefined) return;
-      next = this.#applySlice(entries, next);
-    }
-  }
-
-  #applySlice(entries: readonly Entry[], from: number): number {
-    const { clock } = this.ports;
-    const untilMs = clock.monotonicMs() + APPLY_SLICE_MS;
-    let next = from;
-    while (next < entries.length) {
-      this.applier.apply(entries[next]!);
-      next++;
-      if (next % APPLY_SLICE_ENTRIES !== 0) continue;
-      if (this.backend.isOverloaded || clock.monotonicMs() >= untilMs) break;
-    }
-    const { appliedIndex } = this.applier;
-    this.metrics.applied.set(appliedIndex);
-    this.#readIndex.applied(appliedIndex);
-    this.#wakeAppliedWaiters(appliedIndex);
-    return next;
-  }
-
-  #wakeAppliedWaiters(appliedIndex: number): void {
-    if (this.#applyWaiters.length === 0) return;
-    const ready = this.#applyWaiters.filter((waiter) => waiter.index <= appliedIndex);
-    this.#applyWaiters = this.#applyWaiters.filter((waiter) => waiter.index > appliedIndex);
-    for (const { done } of ready) done(undefined, undefined);
-  }
-
   #tick(): void {
     const nowMs = this.ports.clock.monotonicMs();
     this.#readIndex.tick(nowMs);
-    const failureFor = (startMs: number): EtcdError => this.#timeoutError(startMs);
-    this.#pending.expire(nowMs, failureFor);
-    this.#pendingChanges.expire(nowMs, failureFor);
-    for (const waiter of this.#applyWaiters.filter(({ deadlineMs }) => deadlineMs <= nowMs)) {
-      this.#applyWaiters = this.#applyWaiters.filter((other) => other !== waiter);
-      waiter.done(SERVER_ERRORS.timeoutWaitAppliedIndex, undefined);
-    }
-    for (const waiter of this.#leaderWaiters.filter(({ deadlineMs }) => deadlineMs <= nowMs)) {
-      this.#leaderWaiters = this.#leaderWaiters.filter((other) => other !== waiter);
-      waiter.done(SERVER_ERRORS.noLeader, undefined);
-    }
+    this.#proposals.expire(nowMs, (startMs) => this.#timeoutError(startMs));
+    this.#applyWaiters.expire(nowMs, SERVER_ERRORS.timeoutWaitAppliedIndex);
+    this.#leaderWaiters.expire(nowMs, SERVER_ERRORS.noLeader);
   }
 
   /** Why a request that began at `startMs` may have got no answer. */
@@ -627,22 +513,9 @@ export class MemberCore {
     }
     if (this.#leaderID === 0n) return SERVER_ERRORS.timeout;
     const isConnected = this.isLeader
-      ? this.#isConnectedToQuorumSince(startMs)
-      : this.#isConnectedSince(this.#leaderID, startMs);
+      ? this.connectivity.hasQuorumSince(startMs)
+      : this.connectivity.isConnectedSince(this.#leaderID, startMs);
     return isConnected ? SERVER_ERRORS.timeout : SERVER_ERRORS.timeoutDueToConnectionLost;
-  }
-
-  #isConnectedSince(id: bigint, sinceMs: number): boolean {
-    const activeMs = this.ports.transport?.activeSinceMs(id);
-    return activeMs !== undefined && activeMs < sinceMs;
-  }
-
-  #isConnectedToQuorumSince(sinceMs: number): boolean {
-    const voters = this.cluster.votingMembers();
-    const connected = voters.filter(
-      ({ id }) => id === this.memberID || this.#isConnectedSince(id, sinceMs),
-    );
-    return connected.length >= Math.floor(voters.length / 2) + 1;
   }
 
   /** The others may still need this member's vote for the change; it leaves a little later. */

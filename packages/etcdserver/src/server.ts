@@ -5,6 +5,8 @@
  * Life: `open` reads or lays out the data and brings state to memory; `start` lets raft run, which
  * replays what the backend lacks and elects a leader; `whenReady` resolves once the member has
  * published itself through the log. `stop` and the first failure end it for good.
+ *
+ * Longer than most files because it is the whole surface of a member, one short method a call.
  */
 
 import { EtcdError, invariant } from "@etcd-ts/base";
