@@ -12,6 +12,9 @@ export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
 /** Characters handed to `String.fromCharCode` at once; larger calls overflow the stack. */
 const CHARACTERS_PER_CALL = 4096;
 
+/** Up to here, joining groups is faster than handing over a list of arguments. */
+const GROUPED_BYTES_MAX = 64;
+
 /** Orders byte strings as memcmp does; a prefix comes first. Negative, zero or positive. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   const shared = Math.min(a.length, b.length);
@@ -43,6 +46,7 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
 
 /** One character per byte, U+0000 to U+00FF. */
 export function latin1FromBytes(bytes: Uint8Array, start = 0, end: number = bytes.length): string {
+  if (end - start <= GROUPED_BYTES_MAX) return groupedLatin1(bytes, start, end);
   if (end - start <= CHARACTERS_PER_CALL) {
     return String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[]);
   }
@@ -50,6 +54,34 @@ export function latin1FromBytes(bytes: Uint8Array, start = 0, end: number = byte
   for (let i = start; i < end; i += CHARACTERS_PER_CALL) {
     text += latin1FromBytes(bytes, i, Math.min(end, i + CHARACTERS_PER_CALL));
   }
+  return text;
+}
+
+/**
+ * Keys are short and this is on the way of each of them. A call with a fixed number of arguments is
+ * compiled in place; one with a list of them copies the list twice.
+ */
+function groupedLatin1(b: Uint8Array, start: number, end: number): string {
+  const make = String.fromCharCode;
+  let text = "";
+  let i = start;
+  for (; i + 8 <= end; i += 8) {
+    text += make(
+      b[i]!,
+      b[i + 1]!,
+      b[i + 2]!,
+      b[i + 3]!,
+      b[i + 4]!,
+      b[i + 5]!,
+      b[i + 6]!,
+      b[i + 7]!,
+    );
+  }
+  if (i + 4 <= end) {
+    text += make(b[i]!, b[i + 1]!, b[i + 2]!, b[i + 3]!);
+    i += 4;
+  }
+  for (; i < end; i++) text += make(b[i]!);
   return text;
 }
 

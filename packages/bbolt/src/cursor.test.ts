@@ -34,8 +34,31 @@ describe("Cursor", () => {
     expect(cursor.next()?.key).toEqual(keyOf(0));
   });
 
+  test("find() gives what get() gives, in any order and after changes", async () => {
+    const bucket = await bucketWith(row(200).map((n) => 2 * n));
+    const steps = fc.array(fc.tuple(fc.constantFrom("find", "next", "put", "delete"), fc.nat(401)));
+    fc.assert(
+      fc.property(steps, (list) => {
+        const cursor = bucket.cursor();
+        for (const [kind, n] of list) {
+          if (kind === "put") bucket.put(keyOf(n), bytes(`other ${n}`));
+          else if (kind === "delete") bucket.delete(keyOf(n));
+          else if (kind === "next") cursor.next();
+          else {
+            expect(cursor.find(keyOf(n))).toEqual(bucket.get(keyOf(n)));
+            expect(cursor.next()).toEqual(bucket.cursor().first());
+          }
+          expect(cursor.find(keyOf(n))).toEqual(bucket.get(keyOf(n)));
+          cursor.seek(keyOf(n));
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   test("finds nothing in an empty bucket", async () => {
     const cursor = (await bucketWith([])).cursor();
+    expect(cursor.find(keyOf(1))).toBeUndefined();
     expect(cursor.first()).toBeUndefined();
     expect(cursor.last()).toBeUndefined();
     expect(cursor.seek(keyOf(1))).toBeUndefined();

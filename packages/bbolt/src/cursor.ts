@@ -52,6 +52,16 @@ export class TreeCursor implements Cursor {
     return this.#settle(this.#find(key), "end");
   }
 
+  find(key: Uint8Array): Uint8Array | undefined {
+    this.#bucket.assertUsable();
+    if (!this.#isOnLeafOf(key)) this.#descendTo(key);
+    this.#place = "unset";
+    const leaf = this.#leaf!;
+    const i = leaf.lowerBound(key);
+    if (i >= leaf.count || leaf.compareKeyAt(i, key) !== 0 || leaf.isBucketAt(i)) return undefined;
+    return leaf.valueAt(i);
+  }
+
   next(): CursorEntry | undefined {
     this.#bucket.assertUsable();
     if (this.#place === "unset" || this.#place === "start") return this.first();
@@ -85,6 +95,13 @@ export class TreeCursor implements Cursor {
 
   /** Goes to the first entry at or after `key`; false if there is none. */
   #find(key: Uint8Array): boolean {
+    const leaf = this.#descendTo(key);
+    this.#i = leaf.lowerBound(key);
+    return this.#i < leaf.count || this.#nextLeaf(undefined);
+  }
+
+  /** Goes to the leaf that holds `key` if any does. */
+  #descendTo(key: Uint8Array): LeafHolder {
     this.#restart();
     let holder: Holder = this.#bucket.root();
     while (!isLeafHolder(holder)) {
@@ -92,8 +109,15 @@ export class TreeCursor implements Cursor {
       holder = this.#enter(holder, i);
     }
     this.#leaf = holder;
-    this.#i = holder.lowerBound(key);
-    return this.#i < holder.count || this.#nextLeaf(undefined);
+    return holder;
+  }
+
+  /** Whether `key` lies between keys of the leaf at hand, so that no other can hold it. */
+  #isOnLeafOf(key: Uint8Array): boolean {
+    const leaf = this.#leaf;
+    if (leaf === undefined || leaf.count === 0) return false;
+    if (this.#version !== this.#bucket.version) return false;
+    return leaf.compareKeyAt(0, key) <= 0 && leaf.compareKeyAt(leaf.count - 1, key) >= 0;
   }
 
   #restart(): void {

@@ -59,6 +59,11 @@ export interface Cursor {
   previous(): CursorEntry | undefined;
   /** The first key at or after `key`. */
   seek(key: Uint8Array): CursorEntry | undefined;
+  /**
+   * The value of exactly `key`, as `Bucket.get`; cheap for keys near the one before. It leaves the
+   * cursor as it was made: `next` is `first`.
+   */
+  find(key: Uint8Array): Uint8Array | undefined;
   /** Removes the entry last returned; a nested bucket is refused ("incompatible value"). */
   delete(): void;
 }

@@ -3,7 +3,8 @@
  *
  * Invariants:
  * - The newest change of a key is the only one kept; a deletion is a change without a value.
- * - `#names` holds each key of `#changes` once; it is in byte order while `#isOrdered`.
+ * - While `#byName` is undefined, `#changes` holds each key once, in byte order. Afterwards
+ *   `#byName` holds the changes and `#names` their keys once, in byte order while `#isOrdered`.
  * - The bytes of a change are never modified after they came in.
  */
 
@@ -16,36 +17,58 @@ export interface Change {
   readonly value: Uint8Array | undefined;
 }
 
+/**
+ * Changes of one bucket. Keys that come in order, as new revisions do, are kept as a list; the
+ * first that does not turns the list into a map.
+ */
 export class BucketBuffer {
-  readonly #changes = new Map<string, Change>();
+  #changes: Change[] = [];
+  #byName: Map<string, Change> | undefined;
   #names: string[] = [];
   #isOrdered = true;
 
   get size(): number {
-    return this.#changes.size;
+    return this.#byName === undefined ? this.#changes.length : this.#byName.size;
   }
 
-  set(name: string, change: Change): void {
-    const before = this.#changes.size;
-    this.#changes.set(name, change);
-    if (this.#changes.size === before) return;
-    const last = this.#names[this.#names.length - 1];
-    if (last !== undefined && name < last) this.#isOrdered = false;
-    this.#names.push(name);
+  set(change: Change): void {
+    if (this.#byName === undefined) {
+      const changes = this.#changes;
+      const last = changes[changes.length - 1];
+      const order = last === undefined ? 1 : compareBytes(change.key, last.key);
+      if (order > 0) {
+        changes.push(change);
+        return;
+      }
+      if (order === 0) {
+        changes[changes.length - 1] = change;
+        return;
+      }
+    }
+    this.#setByName(latin1FromBytes(change.key), change);
   }
 
-  get(name: string): Change | undefined {
-    return this.#changes.get(name);
+  get(key: Uint8Array): Change | undefined {
+    if (this.#byName !== undefined) return this.#byName.get(latin1FromBytes(key));
+    const changes = this.#changes;
+    const { length } = changes;
+    // Most reads are of what has long been committed.
+    if (length === 0 || compareBytes(key, changes[0]!.key) < 0) return undefined;
+    const change = changes[this.#lowerBoundInList(key)];
+    return change !== undefined && compareBytes(change.key, key) === 0 ? change : undefined;
   }
 
   /** The change at a position in key order; undefined past the end. */
   at(position: number): Change | undefined {
+    if (this.#byName === undefined) return this.#changes[position];
     const name = this.#ordered()[position];
-    return name === undefined ? undefined : this.#changes.get(name);
+    return name === undefined ? undefined : this.#byName.get(name);
   }
 
-  /** Position of the first change at or after `name`. */
-  lowerBound(name: string): number {
+  /** Position of the first change at or after `key`. */
+  lowerBound(key: Uint8Array): number {
+    if (this.#byName === undefined) return this.#lowerBoundInList(key);
+    const name = latin1FromBytes(key);
     const names = this.#ordered();
     let low = 0;
     let high = names.length;
@@ -55,6 +78,34 @@ export class BucketBuffer {
       else high = middle;
     }
     return low;
+  }
+
+  #lowerBoundInList(key: Uint8Array): number {
+    let low = 0;
+    let high = this.#changes.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (compareBytes(this.#changes[middle]!.key, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #setByName(name: string, change: Change): void {
+    let byName = this.#byName;
+    if (byName === undefined) {
+      byName = new Map();
+      for (const each of this.#changes) byName.set(latin1FromBytes(each.key), each);
+      this.#names = [...byName.keys()];
+      this.#byName = byName;
+      this.#changes = [];
+    }
+    const before = byName.size;
+    byName.set(name, change);
+    if (byName.size === before) return;
+    const last = this.#names[this.#names.length - 1];
+    if (last !== undefined && name < last) this.#isOrdered = false;
+    this.#names.push(name);
   }
 
   #ordered(): readonly string[] {
@@ -104,7 +155,7 @@ export class WriteBuffer {
   }
 
   set(bucket: BucketName, key: Uint8Array, value: Uint8Array | undefined): void {
-    this.createBucket(bucket).set(latin1FromBytes(key), { key, value });
+    this.createBucket(bucket).set({ key, value });
     this.#changes++;
     this.#bytes += key.length + (value === undefined ? 0 : value.length);
   }
@@ -120,7 +171,7 @@ export class ChangeCursor {
   readonly #positions: number[];
 
   /** @param layers - newest first */
-  constructor(layers: readonly BucketBuffer[], begin: string) {
+  constructor(layers: readonly BucketBuffer[], begin: Uint8Array) {
     this.#layers = layers;
     this.#positions = layers.map((layer) => layer.lowerBound(begin));
   }
