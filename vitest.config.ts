@@ -4,12 +4,7 @@ export default defineConfig({
   resolve: { conditions: ["source"] },
   ssr: { resolve: { conditions: ["source"], externalConditions: ["source"] } },
   test: {
-    include: [
-      "packages/*/src/**/*.test.ts",
-      "cmd/*/src/**/*.test.ts",
-      "sim/src/**/*.test.ts",
-      "tests/e2e/**/*.test.ts",
-    ],
+    include: ["packages/*/src/**/*.test.ts", "cmd/*/src/**/*.test.ts", "tests/e2e/**/*.test.ts"],
     testTimeout: 30_000,
   },
 });

@@ -55,7 +55,7 @@ func serverCommand(t testing.TB, k kind) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{"node", path}
+	return append(append([]string{"node"}, strings.Fields(os.Getenv("CONFORMANCE_NODE_FLAGS"))...), path)
 }
 
 // member is one server process on a data directory.

@@ -218,7 +218,7 @@ class Member implements Etcd {
     const endMeasuring = measureEventLoop(metrics);
     const ended = promiseWithEnd();
     void ended.promise.then(endMeasuring);
-    let member: Member | undefined;
+    let member: Member | undefined = undefined as Member | undefined;
     const fail = (error: Error | undefined): void => {
       if (error !== undefined) logger.error("the member has failed", { error: error.message });
       if (member === undefined) ended.end(error);

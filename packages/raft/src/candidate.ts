@@ -16,15 +16,15 @@ export function stepCandidate(raft: Raft, message: Message): StepResult {
       raft.logger.info(`${raft.name} no leader at term ${raft.term}; dropping proposal`);
       return "dropped";
     case "MsgApp":
-      raft.becomeFollower(message.term, message.from);
+      raft.becomeFollower(raft.term, message.from);
       handleAppend(raft, message);
       return "ok";
     case "MsgHeartbeat":
-      raft.becomeFollower(message.term, message.from);
+      raft.becomeFollower(raft.term, message.from);
       handleHeartbeat(raft, message);
       return "ok";
     case "MsgSnap":
-      raft.becomeFollower(message.term, message.from);
+      raft.becomeFollower(raft.term, message.from);
       handleSnapshot(raft, message);
       return "ok";
     case "MsgVoteResp":

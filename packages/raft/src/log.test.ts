@@ -6,9 +6,9 @@ import { describe, expect, test } from "vitest";
 import { Unstable } from "./log-unstable.ts";
 import { RaftLog } from "./log.ts";
 import { MemoryStorage } from "./memory-storage.ts";
-import { entrySizeBytes } from "./raftpb/codec.ts";
 import type { Entry, Snapshot } from "./raftpb/types.ts";
 import { EMPTY_CONF_STATE } from "./raftpb/types.ts";
+import { countedSizeBytes } from "./storage.ts";
 
 const UNBOUNDED = Number.POSITIVE_INFINITY;
 
@@ -126,7 +126,7 @@ describe("RaftLog", () => {
           const bounded = log.slice(lo, hi, max)!;
           expect(bounded).toEqual(all.slice(0, bounded.length));
           const sizeOf = (entries: readonly Entry[]): number =>
-            entries.reduce((sum, entry) => sum + entrySizeBytes(entry), 0);
+            entries.reduce((sum, entry) => sum + countedSizeBytes(entry), 0);
           if (all.length > 0) expect(bounded.length).toBeGreaterThan(0);
           if (bounded.length > 1) expect(sizeOf(bounded)).toBeLessThanOrEqual(max);
           if (bounded.length < all.length) {
@@ -219,7 +219,7 @@ describe("RaftLog", () => {
         const seen: number[] = [];
         while (log.hasNextCommittedEntries(allowUnstable)) {
           const entries = log.nextCommittedEntries(allowUnstable);
-          const bytes = entries.reduce((sum, entry) => sum + entrySizeBytes(entry), 0);
+          const bytes = entries.reduce((sum, entry) => sum + countedSizeBytes(entry), 0);
           if (entries.length > 1) expect(bytes).toBeLessThanOrEqual(max);
           seen.push(...entries.map(({ index }) => index));
           log.acceptApplying(entries.at(-1)!.index, bytes, allowUnstable);

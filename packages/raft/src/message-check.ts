@@ -21,24 +21,46 @@ export function isMalformed(message: Message, id: bigint): boolean {
     case "MsgApp":
       return !isLogSlice(message.term, message.logTerm, message.index, message.entries);
     case "MsgSnap":
-      return message.snapshot !== undefined && message.snapshot.metadata.term > message.term;
+      return message.term !== 0 && (message.snapshot?.metadata.term ?? 0) > message.term;
     default:
       return false;
   }
 }
 
-/** A member's own acknowledgements come back to it; a transfer names the transferee as sender. */
+/**
+ * A member's own acknowledgements come back to it; so may a proposal or a read it sent to a leader
+ * that has since made way for it; a transfer names the transferee as sender.
+ */
 function mayComeFromSelf({ type }: Message): boolean {
-  return (
-    type === "MsgAppResp" ||
-    type === "MsgVoteResp" ||
-    type === "MsgPreVoteResp" ||
-    type === "MsgTransferLeader"
-  );
+  switch (type) {
+    case "MsgAppResp":
+    case "MsgVoteResp":
+    case "MsgPreVoteResp":
+    case "MsgProp":
+    case "MsgReadIndex":
+    case "MsgTransferLeader":
+      return true;
+    default:
+      return false;
+  }
 }
 
+/**
+ * Proposals and reads belong to no term. A snapshot may come from elsewhere than the leader, and a
+ * member that has not seen a term yet answers it at term 0; what they speak of is committed, and
+ * so the same in every term.
+ */
 function mayLackTerm({ type }: Message): boolean {
-  return type === "MsgProp" || type === "MsgReadIndex" || type === "MsgForgetLeader";
+  switch (type) {
+    case "MsgProp":
+    case "MsgReadIndex":
+    case "MsgForgetLeader":
+    case "MsgSnap":
+    case "MsgAppResp":
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** Whether `entries` can follow an entry of `logTerm` at `index` in the log of a leader of `term`. */

@@ -67,10 +67,22 @@ export interface Storage {
   snapshot(): Snapshot;
 }
 
-/** Bytes of `entries` once encoded, without what surrounds each. */
+/** Bytes of the type in an encoded entry. */
+const TYPE_BYTES = 2;
+
+/**
+ * What an entry counts for against a bound: its encoded size, but for the type of a normal entry.
+ * So counts etcd's raft of 3.7, which leaves that type out; pages end where they end there.
+ */
+export function countedSizeBytes(entry: Entry): number {
+  const bytes = entrySizeBytes(entry);
+  return entry.type === "EntryNormal" ? bytes - TYPE_BYTES : bytes;
+}
+
+/** What `entries` count for against a bound. */
 export function entriesSizeBytes(entries: readonly Entry[]): number {
   let bytes = 0;
-  for (const entry of entries) bytes += entrySizeBytes(entry);
+  for (const entry of entries) bytes += countedSizeBytes(entry);
   return bytes;
 }
 
@@ -79,7 +91,7 @@ export function limitEntries(entries: readonly Entry[], bytesMax: number): reado
   if (bytesMax === Number.POSITIVE_INFINITY) return entries;
   let bytes = 0;
   for (let i = 0; i < entries.length; i++) {
-    bytes += entrySizeBytes(entries[i]!);
+    bytes += countedSizeBytes(entries[i]!);
     if (bytes > bytesMax && i > 0) return entries.slice(0, i);
   }
   return entries;

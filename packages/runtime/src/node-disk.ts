@@ -73,7 +73,7 @@ export class NodeDisk implements Disk {
     const names = await settle<Buffer[]>("open", path, (done) =>
       fs.readdir(path, { encoding: "buffer" }, done),
     );
-    return names.sort(Buffer.compare).map(String);
+    return names.sort((a, b) => Buffer.compare(a, b)).map(String);
   }
 
   async makeDirectory(path: string): Promise<void> {

@@ -36,7 +36,7 @@ export function inRange(key: string, begin: string, end: string): boolean {
 export class MvccModel {
   changes: ModelChange[] = [];
   currentRevision = 1;
-  compactRevision = 0;
+  compactRevision = -1;
 
   apply(step: ModelStep): void {
     if (step.kind === "compact") {

@@ -158,5 +158,5 @@ function isBefore(a: Entry, b: Entry): boolean {
 }
 
 async function settleMicrotasks(): Promise<void> {
-  for (let i = 0; i < SETTLE_MICROTASKS; i++) await undefined;
+  for (let i = 0; i < SETTLE_MICROTASKS; i++) await Promise.resolve();
 }

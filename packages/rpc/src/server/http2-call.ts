@@ -19,16 +19,10 @@ import { FRAME_HEADER_BYTES, FrameReader, encodeFrame, frameOf } from "../grpc/f
 import { encodeMetadata, encodeStatusMessage } from "../grpc/headers.ts";
 import type { Metadata } from "../metadata.ts";
 import type { CallSink, ServerCall } from "../server-call.ts";
+import { DEADLINE_EXCEEDED } from "./call-errors.ts";
 import type { MessageByteCounters } from "./transport.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = http2.constants;
-
-export const CALL_CANCELED = new RpcError("CANCELED", GRPC_CODES.CANCELED, "context canceled");
-export const DEADLINE_EXCEEDED = new RpcError(
-  "DEADLINE_EXCEEDED",
-  GRPC_CODES.DEADLINE_EXCEEDED,
-  "context deadline exceeded",
-);
 
 export interface Http2CallOptions {
   readonly receiveMessageBytesMax: number;

@@ -19,8 +19,10 @@ import type { Logger, Timer } from "@etcd-ts/base";
 import type { Peer } from "../call.ts";
 import { DeadlineQueue } from "../deadline-queue.ts";
 import { messageEncoding, unknownEncoding } from "../grpc/compression.ts";
+import { grpcContentType } from "../grpc/content-type.ts";
 import { decodeMetadata, decodeTimeout } from "../grpc/headers.ts";
-import { CALL_CANCELED, DEADLINE_EXCEEDED, Http2Call, refuseStream } from "./http2-call.ts";
+import { CALL_CANCELED, DEADLINE_EXCEEDED } from "./call-errors.ts";
+import { Http2Call, refuseStream } from "./http2-call.ts";
 import type { Http2CallOptions } from "./http2-call.ts";
 import { PingGuard } from "./ping-guard.ts";
 import {
@@ -368,14 +370,6 @@ export class Http2Transport implements RpcServerTransport {
   #nowMs(): number {
     return this.#options.clock.monotonicMs();
   }
-}
-
-/** The content type to answer with; undefined if the request is no gRPC. */
-function grpcContentType(contentType: string | undefined): string | undefined {
-  if (contentType === undefined || !contentType.startsWith("application/grpc")) return undefined;
-  const rest = contentType.slice("application/grpc".length);
-  if (rest === "" || rest.startsWith(";")) return "application/grpc";
-  return rest.startsWith("+") ? `application/grpc${rest}` : undefined;
 }
 
 /**

@@ -13,11 +13,12 @@ import type { Duplex } from "node:stream";
 import type { Clock, Logger } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
+import type { FrameHttpRequest, FrameHttpResponse } from "../http2/http-stream.ts";
 import type { ServiceTable } from "../service-table.ts";
 
-/** An HTTP request of either version; Node's HTTP/2 classes mirror the ones of HTTP/1.1. */
-export type HttpRequest = IncomingMessage | Http2ServerRequest;
-export type HttpResponse = ServerResponse | Http2ServerResponse;
+/** An HTTP request of either version; the classes of HTTP/2 mirror the ones of HTTP/1.1. */
+export type HttpRequest = IncomingMessage | Http2ServerRequest | FrameHttpRequest;
+export type HttpResponse = ServerResponse | Http2ServerResponse | FrameHttpResponse;
 export type HttpHandler = (request: HttpRequest, response: HttpResponse) => void;
 
 export interface RpcServerTransport {

@@ -24,6 +24,9 @@ import { RevisionPins } from "./revision-pins.ts";
 import { keyValueFromStored, withoutValue } from "./stored-key-value.ts";
 import type { LeaseBook, RangeOptions, RangeResult } from "./types.ts";
 
+/** The compact revision of a store nothing was ever compacted in; etcd reports it like that. */
+export const NEVER_COMPACTED = -1;
+
 export class MvccCore {
   backend: Backend;
   index = new KeyIndex();
@@ -35,7 +38,7 @@ export class MvccCore {
   readonly onFatal: (error: Error) => void;
   readonly pins = new RevisionPins();
   currentRevision = 1;
-  compactRevision = 0;
+  compactRevision = NEVER_COMPACTED;
   /** Revision of the newest change in the index: the open writer's, or `currentRevision`. */
   get indexRevision(): number {
     return this.isWriting ? this.currentRevision + 1 : this.currentRevision;

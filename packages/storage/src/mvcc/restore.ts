@@ -2,6 +2,7 @@
 
 import { Slice } from "../backend/slice.ts";
 import { readFinishedCompact, readScheduledCompact } from "../schema/compaction.ts";
+import { NEVER_COMPACTED } from "./core.ts";
 import type { MvccCore } from "./core.ts";
 import { KeyIndexBuilder } from "./key-index-builder.ts";
 import { scanRecords } from "./scan-records.ts";
@@ -13,13 +14,13 @@ const FIRST_REVISION = 1;
 /**
  * Sets index, revisions and lease attachments of `core` from its backend.
  *
- * @returns the revision of a compaction that was begun and not finished; 0 if there is none
+ * @returns the revision of a compaction that was begun and not finished; undefined if there is none
  * @throws {CorruptionError} if a record cannot be read
  */
-export async function restoreCore(core: MvccCore): Promise<number> {
+export async function restoreCore(core: MvccCore): Promise<number | undefined> {
   const { backend, clock, logger } = core;
-  const finished = readFinishedCompact(backend) ?? 0;
-  const scheduled = readScheduledCompact(backend) ?? 0;
+  const finished = readFinishedCompact(backend) ?? NEVER_COMPACTED;
+  const scheduled = readScheduledCompact(backend) ?? NEVER_COMPACTED;
   core.compactRevision = finished;
 
   const leaseByKey = new Map<string, bigint>();
@@ -35,7 +36,7 @@ export async function restoreCore(core: MvccCore): Promise<number> {
     if (slice.isOver()) await slice.pause();
   }
   logger.info("kvstore restored", { "current-rev": core.currentRevision });
-  return scheduled > finished ? scheduled : 0;
+  return scheduled > finished ? scheduled : undefined;
 }
 
 /** @returns the newest revision found, 0 if there is none */

@@ -158,7 +158,7 @@ class Pair {
 
   async settleCompaction(): Promise<void> {
     const { virtual } = this.world.clock;
-    while ((readFinishedCompact(this.backend) ?? 0) !== this.store.compactRevision) {
+    while ((readFinishedCompact(this.backend) ?? -1) !== this.store.compactRevision) {
       await virtual.advanceSettled(20);
     }
   }
@@ -215,7 +215,7 @@ class Pair {
       expect(() => this.store.compact(revision)).toThrow("has been compacted");
       return;
     }
-    const isFirstOrDone = (readFinishedCompact(this.backend) ?? 0) === compactRevision;
+    const isFirstOrDone = (readFinishedCompact(this.backend) ?? -1) === compactRevision;
     const hash = isFirstOrDone ? this.model.compactionHash(revision) : undefined;
     const { finished } = this.store.compact(revision);
     const { store } = this;

@@ -95,7 +95,7 @@ export class MvccStore {
     return this.#core.currentRevision;
   }
 
-  /** Reads below it fail; 0 if nothing was ever compacted. */
+  /** Reads below it fail; -1 if nothing was ever compacted. */
   get compactRevision(): number {
     return this.#core.compactRevision;
   }
@@ -172,7 +172,8 @@ export class MvccStore {
    * @throws {ServerError} `SERVER_ERRORS.compacted` or `SERVER_ERRORS.futureRevision`
    */
   async hashByRevision(revision: number): Promise<KeyValueHashResult> {
-    const known = this.#compactor.hashes.find(revision);
+    // A compaction at 0 is possible, and its hash is not the one of the current revision.
+    const known = revision === 0 ? undefined : this.#compactor.hashes.find(revision);
     if (known !== undefined) return { ...known, currentRevision: this.#core.currentRevision };
     return hashByRevision(this.#core, revision);
   }
@@ -230,7 +231,7 @@ export class MvccStore {
       invariant(this.#writer === undefined, () => "a commit fell into a write transaction");
     });
     const unfinished = await restoreCore(this.#core);
-    if (unfinished === 0) return;
+    if (unfinished === undefined) return;
     logger.info("resume scheduled compaction", { "scheduled-compact-revision": unfinished });
     this.#compactor.compact(unfinished);
   }
