@@ -275,6 +275,28 @@ describe("Backend", () => {
     await world.clock.until(again.close());
   });
 
+  test("a pre-commit hook that throws forbids this commit and all later ones", async () => {
+    const world = newWorld();
+    const told: string[] = [];
+    const backend = await openBackend(world, { onFatal: (error) => told.push(error.message) });
+    let isRefusing = false;
+    backend.onPreCommit(() => {
+      if (isRefusing) throw new Error("half an entry");
+    });
+    backend.put("key", bytes("a"), bytes("1"));
+    await world.clock.until(backend.commit());
+    isRefusing = true;
+    backend.put("key", bytes("b"), bytes("2"));
+    await expect(world.clock.until(backend.commit())).rejects.toThrow("half an entry");
+    isRefusing = false;
+    await expect(world.clock.until(backend.commit())).rejects.toThrow("half an entry");
+    expect(told.length).toBe(1);
+    await world.clock.until(backend.close());
+    const again = await openBackend(world);
+    expect(again.get("key", bytes("b"))).toBeUndefined();
+    await world.clock.until(again.close());
+  });
+
   test("snapshot() is an image of what was put before it, whatever comes after", async () => {
     const world = newWorld();
     const backend = await openBackend(world);

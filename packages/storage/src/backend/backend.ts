@@ -222,7 +222,10 @@ export class Backend {
     mergeScan(this.#committedBucket(bucket), layers, begin, end, visit);
   }
 
-  /** `hook` runs before each commit and may put more into the same bbolt transaction. */
+  /**
+   * `hook` runs before each commit and may put more into the same bbolt transaction. If it throws,
+   * the backend has failed: nothing is committed any more.
+   */
   onPreCommit(hook: () => void): void {
     this.#hooks.push(hook);
   }
@@ -358,9 +361,7 @@ export class Backend {
 
   async #commitNow(): Promise<void> {
     if (this.#fatal !== undefined) throw this.#fatal;
-    this.#isInHooks = true;
-    for (const hook of this.#hooks) hook();
-    this.#isInHooks = false;
+    this.#runHooks();
     if (this.#buffer.isEmpty) return;
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -385,6 +386,18 @@ export class Backend {
     this.#swapRead(this.#file);
     this.#frozen = undefined;
     this.#wakeDrained();
+  }
+
+  /** A hook that throws forbids the commit, and with it all later ones. */
+  #runHooks(): void {
+    this.#isInHooks = true;
+    try {
+      for (const hook of this.#hooks) hook();
+    } catch (error) {
+      throw this.#fail(error);
+    } finally {
+      this.#isInHooks = false;
+    }
   }
 
   /** Reads from `file` as it is committed now. */
