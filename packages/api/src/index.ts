@@ -38,6 +38,8 @@ export type {
   RangeRequest,
   RangeResponse,
 } from "./codec/kv.ts";
+export { RangeChunks } from "./codec/range-chunks.ts";
+export type { EncodedChunks } from "./codec/range-chunks.ts";
 export {
   LeaseCheckpointCodec,
   LeaseCheckpointRequestCodec,

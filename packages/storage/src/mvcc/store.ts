@@ -16,10 +16,13 @@ import { Compactor, COMPACTION_BATCH_LIMIT, COMPACTION_SLEEP_MS } from "./compac
 import { MvccCore } from "./core.ts";
 import { hashByRevision } from "./hash.ts";
 import { mvccMetrics, registerReadings } from "./metrics.ts";
+import { rangeEncoded } from "./range-encoded.ts";
 import { MvccReadTxn } from "./read-txn.ts";
 import { restoreCore } from "./restore.ts";
 import type {
   Compaction,
+  EncodedRangeOptions,
+  EncodedRangeResult,
   KeyValueHash,
   KeyValueHashResult,
   LeaseBook,
@@ -122,6 +125,15 @@ export class MvccStore {
   /** The same, letting other work run every few milliseconds; consistent at one revision. */
   rangeSliced(key: Uint8Array, rangeEnd: Uint8Array, options: RangeOptions): Promise<RangeResult> {
     return this.#core.rangeSliced(key, rangeEnd, options);
+  }
+
+  /** As `rangeSliced`, straight into the wire form of the response: for lists of pairs. */
+  rangeEncoded(
+    key: Uint8Array,
+    rangeEnd: Uint8Array,
+    options: EncodedRangeOptions,
+  ): Promise<EncodedRangeResult> {
+    return rangeEncoded(this.#core, key, rangeEnd, options);
   }
 
   /** What `key` was before `modRevision`; undefined if it was not, or that is compacted away. */

@@ -125,6 +125,21 @@ export function keyNameOfStored(encoded: Uint8Array, path: string): string {
   return latin1FromBytes(keyValueFromStored(encoded, path).key);
 }
 
+/** Whether a stored record begins with `key`, a latin-1 string: whether it is that key's. */
+export function isRecordOf(key: string, stored: Uint8Array): boolean {
+  let at = 1;
+  let length = 0;
+  for (let shift = 0; shift < 28; shift += 7) {
+    const byte = stored[at++];
+    if (byte === undefined) return false;
+    length |= (byte & 0x7f) << shift;
+    if (byte < 0x80) break;
+  }
+  if (stored[0] !== KEY_TAG || length !== key.length || at + length > stored.length) return false;
+  for (let i = 0; i < length; i++) if (stored[at + i] !== key.charCodeAt(i)) return false;
+  return true;
+}
+
 /** What a deletion shows of its key. */
 export function deletedKeyValue(key: Uint8Array, modRevision: number): KeyValue {
   return {

@@ -1,7 +1,7 @@
 /** What the server sees of the MVCC store: ranges, transactions, watch batches. */
 
 import type { EtcdError } from "@etcd-ts/base";
-import type { Event, KeyValue } from "@etcd-ts/api";
+import type { Event, KeyValue, RangeChunks } from "@etcd-ts/api";
 
 /**
  * The part of a lessor the store needs. Keys are latin-1 strings, one character a byte; lease 0n
@@ -29,6 +29,26 @@ export interface RangeOptions {
 export interface RangeResult {
   /** In key order. Each carries `encoded`, its stored bytes, unless `keysOnly`. */
   readonly kvs: KeyValue[];
+  /** Keys in the range at that revision, whatever the limit. */
+  readonly count: number;
+  /** The store's revision when it was read: what goes into the response header. */
+  readonly revision: number;
+}
+
+export interface EncodedRangeOptions {
+  /** Read as of this revision; 0 or less reads the newest. */
+  readonly revision: number;
+  /** At most this many pairs; 0 or less for all. */
+  readonly limit: number;
+  /** Pairs come without their value. */
+  readonly keysOnly: boolean;
+}
+
+export interface EncodedRangeResult {
+  /** In key order. */
+  readonly pairs: RangeChunks;
+  /** Whether the limit left pairs out. */
+  readonly more: boolean;
   /** Keys in the range at that revision, whatever the limit. */
   readonly count: number;
   /** The store's revision when it was read: what goes into the response header. */
