@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	rounds  = 3
+	rounds  = 2
 	commits = 12
 )
 
-var pageSizes = []int{1024, 4096, 16384, 65536}
+var pageSizes = []int{1024, 4096, 65536}
 
 // buildTool bundles tool.ts and returns the path of the program.
 func buildTool(t *testing.T) string {

@@ -76,6 +76,7 @@ const db = await Database.open(
     ? { readOnly: true }
     : {
         clock: new NodeClock(),
+        noSync: true,
         cacheBytesMax: 1_000_000,
         pageBytes: Number(pageBytes),
         noFreelistSync: noFreelistSync === "true",
