@@ -13,15 +13,20 @@ import { BLOCK_KEYS_MAX, KeyIndex, KeyRecord, pushNewest } from "./key-index.ts"
 import type { KeyBlock } from "./key-index.ts";
 import { KeyMap } from "./key-map.ts";
 
-/** Keys sorted in one go: a millisecond or two. */
-const RUN_KEYS = 4096;
+/** Keys sorted in one go: some milliseconds. */
+const RUN_KEYS = 16_384;
 /** Leaves room in each block, so that the first new keys do not split them all. */
 const BLOCK_KEYS = (BLOCK_KEYS_MAX * 3) / 4;
 
 export class KeyIndexBuilder {
   readonly #byKey = new KeyMap<KeyRecord>();
+  readonly #runKeys: number;
   #runs: string[][] = [];
   #run: string[] = [];
+
+  constructor(runKeys: number = RUN_KEYS) {
+    this.#runKeys = runKeys;
+  }
 
   /**
    * Adds a change; a key's changes come in revision order.
@@ -37,7 +42,7 @@ export class KeyIndexBuilder {
     }
     this.#byKey.set(key, new KeyRecord(main, sub, createRevision, version));
     this.#run.push(key);
-    if (this.#run.length >= RUN_KEYS) this.#endRun();
+    if (this.#run.length >= this.#runKeys) this.#endRun();
   }
 
   /** Puts all keys into order, in slices. The builder is used up. */

@@ -159,7 +159,7 @@ describe("KeyIndex", () => {
       fc.asyncProperty(changes, async (list) => {
         const keyOf = (n: number) => String((n * 7919) % 9001);
         const index = new KeyIndex();
-        const builder = new KeyIndexBuilder();
+        const builder = new KeyIndexBuilder(700);
         for (const [i, [n, isPut]] of list.entries()) {
           const key = keyOf(n);
           if (isPut) {
