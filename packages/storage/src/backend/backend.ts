@@ -13,6 +13,8 @@
  * - At most one job of {commit, begin snapshot, defragment} runs at a time, in order of request.
  * - The file may lag behind; the write-ahead log holds what it lacks. A commit that fails is final:
  *   nothing more is written, `onFatal` is told once, and every `commit()` rejects.
+ *
+ * Over 500 lines because the buffers, the job queue and the file in use change together.
  */
 
 import { compareBytes, EtcdError, invariant } from "@etcd-ts/base";

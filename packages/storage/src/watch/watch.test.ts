@@ -255,7 +255,7 @@ describe("watch guarantees", () => {
         await world.clock.until(store.close());
         await world.clock.until(backend.close());
       }),
-      { numRuns: env["ETCD_TS_SOAK"] === "1" ? 2000 : 60 },
+      { numRuns: env["ETCD_TS_SOAK"] === "1" ? 2000 : 40 },
     );
   });
 });
