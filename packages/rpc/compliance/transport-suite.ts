@@ -3,7 +3,6 @@
  * attacks. One suite for all implementations.
  */
 
-import * as http from "node:http";
 import * as http2 from "node:http2";
 import * as net from "node:net";
 import { gzipSync } from "node:zlib";
@@ -433,7 +432,7 @@ export function transportSuite(create: TransportFactory): void {
         onMessageSent: () => void log.push("sent"),
         onFinish: (_call, code, message) => void log.push(`finish ${code} ${message}`),
       });
-      const bed = await startBed(
+      const bed = await bedWith(
         {
           byteCounters: {
             received: (bytes) => (counted.received += bytes),
@@ -442,7 +441,6 @@ export function transportSuite(create: TransportFactory): void {
         },
         echoes,
       );
-      beds.push(bed);
       const body = encodeFrame(EchoCodec, echo("four"));
       await request(bed, { ":path": Unary.path }, body);
       await request(bed, { ":path": Unary.path, refuse: "1" }, body);
@@ -653,7 +651,7 @@ export function transportSuite(create: TransportFactory): void {
     });
 
     test("a header block that never ends", async () => {
-      const bed = await bedWith({ keepalive: { timeoutMs: 50 } });
+      const bed = await bedWith({ handshakeTimeoutMs: 50, keepalive: { timeoutMs: 50 } });
       const raw = await bed.raw();
       raw.socket.write(
         Buffer.concat([

@@ -8,7 +8,7 @@
  * - Nothing here makes a promise per request; a handler that throws fails its call.
  */
 
-import type { MethodDescriptor, RpcError } from "@etcd-ts/api";
+import type { EncodedChunks, MethodDescriptor, RpcError } from "@etcd-ts/api";
 
 import type { Metadata } from "./metadata.ts";
 
@@ -41,6 +41,11 @@ export interface CallContext {
 
 export interface UnaryCall<O> extends CallContext {
   respond(response: O): void;
+  /**
+   * As `respond` with a message that is encoded already: for answers too long to be encoded in one
+   * turn. The chunks belong to the call from then on and leave as the client takes them.
+   */
+  respondEncoded(response: EncodedChunks): void;
   fail(error: RpcError): void;
 }
 

@@ -11,8 +11,8 @@
  */
 
 import { GRPC_CODES, rpcErrorFrom } from "@etcd-ts/api";
-import type { GrpcCode, RpcError } from "@etcd-ts/api";
-import { invariant } from "@etcd-ts/base";
+import type { EncodedChunks, GrpcCode, RpcError } from "@etcd-ts/api";
+import { concatBytes, decodeMessage, invariant } from "@etcd-ts/base";
 
 import type { AnyMethod, Peer, StreamCall, UnaryCall } from "./call.ts";
 import type { Metadata } from "./metadata.ts";
@@ -30,6 +30,12 @@ export interface CallSink<O> {
   sendHeaders(metadata: Metadata): void;
   /** @returns false above the high-water mark; `ServerCall.drained` tells when it is low again */
   sendMessage(message: O): boolean;
+  /**
+   * Sends a message that is encoded already, its chunks one by one as the connection takes them: a
+   * message may be far longer than what a connection may queue. `finish` comes right behind it and
+   * waits for it. Without this method the message is decoded for `sendMessage`.
+   */
+  sendEncoded?(message: EncodedChunks): boolean;
   readonly bufferedBytes: number;
   /** The status; after it the sink is not used any more. */
   finish(code: GrpcCode, message: string): void;
@@ -174,6 +180,17 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
     this.#finish(OK_STATUS.code, OK_STATUS.message);
   }
 
+  respondEncoded(response: EncodedChunks): void {
+    if (this.#finished) return;
+    if (this.#sink.sendEncoded === undefined) {
+      this.respond(decodeMessage(this.method.response, concatBytes(response.chunks)));
+      return;
+    }
+    this.#sink.sendEncoded(response);
+    this.#noteSent();
+    this.#finish(OK_STATUS.code, OK_STATUS.message);
+  }
+
   send(message: unknown): boolean {
     return this.#finished ? false : this.#sendMessage(message);
   }
@@ -240,8 +257,12 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
 
   #sendMessage(message: unknown): boolean {
     const below = this.#sink.sendMessage(message);
-    for (let i = 0; i < this.#intercepted; i++) this.#interceptors[i]!.onMessageSent?.(this);
+    this.#noteSent();
     return below;
+  }
+
+  #noteSent(): void {
+    for (let i = 0; i < this.#intercepted; i++) this.#interceptors[i]!.onMessageSent?.(this);
   }
 
   /** Hands waiting messages, then the end, to the handler; re-entered by `resume` without harm. */

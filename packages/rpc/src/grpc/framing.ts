@@ -9,6 +9,7 @@
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
 import { EMPTY_BYTES, WireWriter, invariant } from "@etcd-ts/base";
+import type { EncodedChunks } from "@etcd-ts/api";
 import type { Codec } from "@etcd-ts/base";
 
 export const FRAME_HEADER_BYTES = 5;
@@ -146,6 +147,14 @@ export function frameOf(payload: Uint8Array, compressed: boolean): Uint8Array {
   frame[0] = compressed ? FLAG_COMPRESSED : FLAG_PLAIN;
   setPayloadLength(frame);
   return frame;
+}
+
+/** The prefix of an uncompressed message, to be followed by its chunks. */
+export function framePrefix({ bytes }: EncodedChunks): Uint8Array {
+  invariant(bytes <= 0xffff_ffff, () => `framePrefix: ${bytes} bytes`);
+  const prefix = new Uint8Array(FRAME_HEADER_BYTES);
+  new DataView(prefix.buffer).setUint32(1, bytes);
+  return prefix;
 }
 
 function setPayloadLength(frame: Uint8Array): void {

@@ -10,14 +10,19 @@
  */
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-import type { GrpcCode } from "@etcd-ts/api";
-import { InvariantError, WireReader } from "@etcd-ts/base";
+import type { EncodedChunks, GrpcCode } from "@etcd-ts/api";
+import { concatBytes, InvariantError, WireReader } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
 import type { DeadlineQueue } from "../deadline-queue.ts";
 import { deflateMessage, inflateFrame } from "../grpc/compression.ts";
 import type { MessageEncoding } from "../grpc/compression.ts";
-import { FRAME_HEADER_BYTES as PREFIX_BYTES, encodeFrame, frameOf } from "../grpc/framing.ts";
+import {
+  FRAME_HEADER_BYTES as PREFIX_BYTES,
+  encodeFrame,
+  frameOf,
+  framePrefix,
+} from "../grpc/framing.ts";
 import { encodeMetadata, encodeStatusMessage } from "../grpc/headers.ts";
 import type { Metadata } from "../metadata.ts";
 import type { CallSink, ServerCall } from "../server-call.ts";
@@ -46,6 +51,9 @@ export interface CallEnvironment {
   readonly byteCounters: MessageByteCounters | undefined;
 }
 
+/** Of an encoded message, bytes that wait in the stream's queue. */
+const FED_BYTES = 128 * 1024;
+
 const FLAG_PLAIN = 0;
 const FLAG_COMPRESSED = 1;
 
@@ -66,6 +74,9 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
   #isReading = false;
   #headersSent = false;
   #failure: { readonly code: GrpcCode; readonly message: string } | undefined;
+  /** What is left of an encoded message; the queue is fed from it as it empties. */
+  #rest: { readonly chunks: readonly Uint8Array[]; next: number } | undefined;
+  #endsAfterRest = false;
   #forgetDeadline: (() => void) | undefined;
 
   /** Answers with a status and runs no call. */
@@ -225,7 +236,8 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
     if (!this.#headersSent) this.#sendHeaders();
     this.host.forgivePings();
     if (this.#encoding === "identity" && this.mayWrite) {
-      byteCounters?.sent(this.#writeMessage(message));
+      const bytes = this.#writeMessage(message);
+      byteCounters?.sent(bytes);
     } else {
       const frame = encodeFrame(codec, message);
       byteCounters?.sent(frame.length - PREFIX_BYTES);
@@ -235,6 +247,32 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
     return !this.isBehind(sendHighWaterBytes);
   }
 
+  sendEncoded(message: EncodedChunks): boolean {
+    if (this.isClosed) return false;
+    const { byteCounters, sendHighWaterBytes } = this.#environment!;
+    if (!this.#headersSent) this.#sendHeaders();
+    this.host.forgivePings();
+    byteCounters?.sent(message.bytes);
+    if (this.#encoding === "identity") {
+      this.enqueue(framePrefix(message));
+      this.#rest = { chunks: message.chunks, next: 0 };
+      this.#feed();
+    } else this.enqueue(frameOf(deflateMessage(concatBytes(message.chunks)), true));
+    return !this.isBehind(sendHighWaterBytes);
+  }
+
+  /** Hands on chunks until the stream is behind; `onDrained` goes on. */
+  #feed(): void {
+    const rest = this.#rest;
+    if (rest === undefined) return;
+    while (rest.next < rest.chunks.length) {
+      if (this.isBehind(FED_BYTES)) return;
+      this.enqueue(rest.chunks[rest.next++]!);
+    }
+    this.#rest = undefined;
+    if (this.#endsAfterRest) this.endWhenSent();
+  }
+
   finish(code: GrpcCode, message: string): void {
     if (this.isClosed || this.localEnded) return;
     if (!this.#headersSent) {
@@ -242,7 +280,8 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
       return;
     }
     if (code !== GRPC_CODES.OK) this.#failure = { code, message };
-    this.endWhenSent();
+    if (this.#rest === undefined) this.endWhenSent();
+    else this.#endsAfterRest = true;
   }
 
   setPaused(paused: boolean): void {
@@ -313,11 +352,13 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
   }
 
   protected onDrained(): void {
-    this.#call?.drained();
+    if (this.#rest === undefined) this.#call?.drained();
+    else this.#feed();
   }
 
   protected onClosed(): void {
     this.#held = undefined;
+    this.#rest = undefined;
     this.#forgetDeadline?.();
     this.#forgetDeadline = undefined;
     this.#call?.cancel(CALL_CANCELED);

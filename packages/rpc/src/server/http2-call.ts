@@ -10,12 +10,18 @@ import * as http2 from "node:http2";
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-import type { GrpcCode } from "@etcd-ts/api";
-import { InvariantError, WireReader } from "@etcd-ts/base";
+import type { EncodedChunks, GrpcCode } from "@etcd-ts/api";
+import { concatBytes, InvariantError, WireReader } from "@etcd-ts/base";
 
 import { deflateMessage, inflateFrame } from "../grpc/compression.ts";
 import type { MessageEncoding } from "../grpc/compression.ts";
-import { FRAME_HEADER_BYTES, FrameReader, encodeFrame, frameOf } from "../grpc/framing.ts";
+import {
+  FRAME_HEADER_BYTES,
+  FrameReader,
+  encodeFrame,
+  frameOf,
+  framePrefix,
+} from "../grpc/framing.ts";
 import { encodeMetadata, encodeStatusMessage } from "../grpc/headers.ts";
 import type { Metadata } from "../metadata.ts";
 import type { CallSink, ServerCall } from "../server-call.ts";
@@ -83,6 +89,9 @@ export class Http2Call implements CallSink<unknown> {
   readonly #frames: FrameReader;
   #call: ServerCall | undefined;
   #trailers: OutgoingHttpHeaders | undefined;
+  /** What is left of an encoded message, while the stream is behind. */
+  #rest: { readonly chunks: readonly Uint8Array[]; next: number } | undefined;
+  #endsAfterRest = false;
   #paused = false;
   #remoteEnded = false;
 
@@ -108,7 +117,10 @@ export class Http2Call implements CallSink<unknown> {
       this.#remoteEnded = true;
       if (!this.#paused) this.#readEnd();
     });
-    stream.on("drain", () => call.drained());
+    stream.on("drain", () => {
+      if (this.#rest === undefined) call.drained();
+      else this.#writeRest();
+    });
     stream.on("wantTrailers", () => {
       stream.sendTrailers(this.#trailers ?? TRAILERS_OK);
       closeWhenSent(stream);
@@ -149,6 +161,32 @@ export class Http2Call implements CallSink<unknown> {
     return stream.writableLength < this.#options.sendHighWaterBytes;
   }
 
+  sendEncoded(message: EncodedChunks): boolean {
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed) return false;
+    this.#options.byteCounters?.sent(message.bytes);
+    this.#respond();
+    if (this.#encoding === "gzip") {
+      stream.write(frameOf(deflateMessage(concatBytes(message.chunks)), true));
+    } else {
+      stream.write(framePrefix(message));
+      this.#rest = { chunks: message.chunks, next: 0 };
+      this.#writeRest();
+    }
+    return stream.writableLength < this.#options.sendHighWaterBytes;
+  }
+
+  #writeRest(): void {
+    const rest = this.#rest;
+    if (rest === undefined) return;
+    this.#options.onWrite();
+    while (rest.next < rest.chunks.length) {
+      if (!this.#stream.write(rest.chunks[rest.next++]!)) return;
+    }
+    this.#rest = undefined;
+    if (this.#endsAfterRest) this.#stream.end();
+  }
+
   finish(code: GrpcCode, message: string): void {
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
@@ -164,7 +202,8 @@ export class Http2Call implements CallSink<unknown> {
         "grpc-message": encodeStatusMessage(message),
       };
     }
-    stream.end();
+    if (this.#rest === undefined) stream.end();
+    else this.#endsAfterRest = true;
   }
 
   setPaused(paused: boolean): void {

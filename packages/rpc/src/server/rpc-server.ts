@@ -18,7 +18,7 @@ import type { NetworkAddress, Timer } from "@etcd-ts/base";
 import { invariant } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
-import { Http2Transport } from "./http2-transport.ts";
+import { FrameTransport } from "../http2/frame-transport.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "./transport.ts";
 import type { RpcServerTransport, TransportOptions } from "./transport.ts";
 
@@ -56,7 +56,7 @@ export class RpcServer {
 
   constructor(options: RpcServerOptions) {
     this.#options = options;
-    this.#transport = options.transport ?? new Http2Transport(options);
+    this.#transport = options.transport ?? new FrameTransport(options);
     this.#http = options.serve === "grpc" ? undefined : this.#createHttp();
   }
 
@@ -79,6 +79,9 @@ export class RpcServer {
       const isWebsocket = request.headers.upgrade?.toLowerCase() === "websocket";
       if (isWebsocket && upgradeHandler !== undefined) upgradeHandler(request, socket, head);
       else this.#serveWithoutUpgrade(server, request, socket, head);
+    });
+    server.on("clientError", (error: Error & { code?: string }, socket: Duplex) => {
+      answerMalformed(error.code, socket);
     });
     // Never listens itself; the event starts the checks behind `headersTimeout`.
     server.emit("listening");
@@ -243,6 +246,21 @@ export class RpcServer {
       }
     });
   }
+}
+
+/** Refuses what the HTTP/1.1 parser refused. What does not even begin like HTTP gets no answer. */
+function answerMalformed(code: string | undefined, socket: Duplex): void {
+  if (code === "HPE_INVALID_METHOD" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    code === "ERR_HTTP_REQUEST_TIMEOUT"
+      ? "408 Request Timeout"
+      : code === "HPE_HEADER_OVERFLOW"
+        ? "431 Request Header Fields Too Large"
+        : "400 Bad Request";
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
 }
 
 /** As Go prints it. */
