@@ -4,6 +4,7 @@ import * as net from "node:net";
 
 import { HealthCheckRequestSchema, RpcError } from "@etcd-ts/api";
 import type { GrpcCode, MethodDescriptor, MethodKind } from "@etcd-ts/api";
+import { encodeMessage } from "@etcd-ts/base";
 import type { Clock, Codec, NetworkAddress, Timer } from "@etcd-ts/base";
 
 import { Metadata, RpcClient, RpcServer, ServiceTable } from "../src/index.ts";
@@ -78,7 +79,11 @@ export const Up = method("Up", "clientStream");
 export const Both = method("Both", "bidi");
 /** Sends without looking at the high-water mark. */
 export const Flood = method("Flood", "serverStream");
+/** Answers with a text of `count` letters, encoded in chunks. */
+export const Long = method("Long", "unary");
 export const Missing = method("Missing", "unary");
+
+const LONG_CHUNK_BYTES = 50_000;
 
 export function statusError(code: number, message: string): RpcError {
   return new RpcError("TEST", code as GrpcCode, message);
@@ -135,6 +140,15 @@ export function echoTable(): EchoTable {
       call.send(echo(texts.join(","), texts.length));
       call.end();
     });
+  });
+  table.unary(Long, (request, call) => {
+    const bytes = encodeMessage(EchoCodec, echo("x".repeat(request.count)));
+    const chunks: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at += LONG_CHUNK_BYTES) {
+      chunks.push(bytes.subarray(at, at + LONG_CHUNK_BYTES));
+    }
+    call.respondEncoded({ bytes: bytes.length, chunks });
+    call.onCancel(() => events.push("cancel Long"));
   });
   table.stream(Both, (call) => runBoth(call));
   table.stream(Flood, (call) => {

@@ -5,9 +5,10 @@
 
 import * as http2 from "node:http2";
 import * as net from "node:net";
-import { gzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 
 import { GRPC_CODES } from "@etcd-ts/api";
+import { decodeMessage, encodeMessage } from "@etcd-ts/base";
 import { afterEach, describe, expect, test } from "vitest";
 
 import {
@@ -16,6 +17,7 @@ import {
   Down,
   EchoCodec,
   Hang,
+  Long,
   Unary,
   echo,
   echoTable,
@@ -42,7 +44,7 @@ import {
   parseFrames,
   settings,
 } from "./h2-frames.ts";
-import { encodeFrame, frameOf } from "../src/grpc/framing.ts";
+import { FrameReader, encodeFrame, frameOf } from "../src/grpc/framing.ts";
 import type { RpcServerOptions, RpcServerTransport, TransportOptions } from "../src/index.ts";
 
 const ENHANCE_YOUR_CALM = 11;
@@ -404,6 +406,51 @@ export function transportSuite(create: TransportFactory): void {
       ];
       const answer = await request(bed, { ":path": Both.path }, Buffer.concat(messages));
       expect([answer.body, answer.trailers["grpc-status"]]).toEqual([Buffer.concat(messages), "0"]);
+    });
+
+    test.each([1, 60_000, 20_000_000])(
+      "an answer of %i bytes in chunks arrives whole, within the memory of a connection",
+      async (count) => {
+        const bed = await bedWith({ connectionMemoryBytesMax: 1024 * 1024 });
+        const answer = await request(
+          bed,
+          { ":path": Long.path },
+          encodeFrame(EchoCodec, echo("", count)),
+        );
+        expect(answer.trailers["grpc-status"]).toBe("0");
+        const frames = new FrameReader(2 * count + 100);
+        frames.push(answer.body);
+        const { payload, compressed } = frames.next()!;
+        expect([compressed, frames.isPartial]).toEqual([false, false]);
+        expect(decodeMessage(EchoCodec, payload).text).toBe("x".repeat(count));
+      },
+    );
+
+    test("an answer in chunks that nobody reads waits, and goes with its connection", async () => {
+      const bed = await bedWith({ connectionMemoryBytesMax: 1024 * 1024 });
+      const raw = await bed.raw();
+      const body = encodeFrame(EchoCodec, echo("", 20_000_000));
+      raw.socket.write(Buffer.concat([PREFACE, settings(), call(1, Long.path, body)]));
+      await until(() => dataOf(raw.received(), 1).length >= 65_535, "a window of data");
+      const other = await request(bed, { ":path": Unary.path }, encodeFrame(EchoCodec, echo("a")));
+      expect(other.trailers["grpc-status"]).toBe("0");
+      expect(dataOf(raw.received(), 1).length).toBe(65_535);
+      raw.socket.write(frame(RST_STREAM, 0, 1, Buffer.from([0, 0, 0, 8])));
+      raw.socket.write(call(3, Unary.path, encodeFrame(EchoCodec, echo("b"))));
+      raw.socket.write(frame(WINDOW_UPDATE, 0, 0, Buffer.from([0, 1, 0, 0])));
+      await until(() => dataOf(raw.received(), 3).length > 0, "the next call");
+    });
+
+    test("an answer in chunks is compressed as others are", async () => {
+      const bed = await bedWith();
+      const answer = await request(
+        bed,
+        { ":path": Long.path, "grpc-encoding": "gzip" },
+        frameOf(gzipSync(encodeMessage(EchoCodec, echo("", 200_000))), true),
+      );
+      expect([answer.headers["grpc-encoding"], answer.body[0]]).toEqual(["gzip", 1]);
+      const payload = gunzipSync(answer.body.subarray(5));
+      expect(decodeMessage(EchoCodec, payload).text).toBe("x".repeat(200_000));
     });
 
     test("answers gzip with gzip", async () => {

@@ -1,9 +1,9 @@
 import { GRPC_CODES, RPC_ERRORS, RpcError } from "@etcd-ts/api";
-import { EtcdError, invariant } from "@etcd-ts/base";
+import { EtcdError, encodeMessage, invariant } from "@etcd-ts/base";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { Both, Down, Unary, echo } from "../compliance/echo-bed.ts";
+import { Both, Down, EchoCodec, Unary, echo } from "../compliance/echo-bed.ts";
 import type { Echo } from "../compliance/echo-bed.ts";
 import { Metadata, ServiceTable } from "./index.ts";
 import type { CallSink, ServerCall, StreamHandler, UnaryHandler } from "./index.ts";
@@ -33,6 +33,19 @@ class RecordingSink implements CallSink<unknown> {
     this.log.push(paused ? "pause" : "resume");
   }
 }
+
+describe("ServerCall.respondEncoded()", () => {
+  test("without sendEncoded the message is decoded for the sink", () => {
+    const bytes = encodeMessage(EchoCodec, echo("in chunks"));
+    const chunks = [bytes.subarray(0, 4), bytes.subarray(4)];
+    const { call, sink } = unary((_request, each) => {
+      each.respondEncoded({ bytes: bytes.length, chunks });
+      each.respondEncoded({ bytes: bytes.length, chunks });
+    });
+    call.receive(echo(""));
+    expect(sink.log).toEqual(["message in chunks", "finish 0 "]);
+  });
+});
 
 function unary(handler: UnaryHandler<Echo, Echo>): { call: ServerCall; sink: RecordingSink } {
   const table = new ServiceTable();
