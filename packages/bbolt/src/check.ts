@@ -11,7 +11,8 @@ import { CorruptionError, compareBytes, hexFromBytes, invariant } from "@etcd-ts
 import { openBucketValue } from "./bucket.ts";
 import { FIRST_DATA_PAGE } from "./format.ts";
 import type { Page } from "./page.ts";
-import { PageSet, storedFreeIDs } from "./reachable.ts";
+import { PageSet } from "./page-set.ts";
+import { storedFreeIDs } from "./reachable.ts";
 import { Reader } from "./transaction.ts";
 import type { Transaction } from "./types.ts";
 

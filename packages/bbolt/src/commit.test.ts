@@ -113,6 +113,18 @@ describe("commit()", () => {
     expectSound(db);
   });
 
+  test("is waited for by close()", async () => {
+    const disk = new MemoryDisk();
+    const db = await Database.open(disk, PATH, { clock: new HastyClock() });
+    const tx = db.beginWrite();
+    fill(tx.createBucket(bytes("b")), 0, 1000);
+    const committing = tx.commit();
+    await db.close();
+    await committing;
+    const reopened = await Database.open(disk, PATH);
+    expect(reopened.beginRead().bucketNames()).toEqual([bytes("b")]);
+  });
+
   test("is undone by a failed write, and the database goes on", async () => {
     const disk = new MemoryDisk();
     const db = await Database.open(disk, PATH);

@@ -78,7 +78,6 @@ export class Engine implements ReaderHost, WriterHost {
   #readersEnded = false;
   #meta: Meta;
   #writer: Writer | undefined;
-  #publishing: Promise<unknown> | undefined;
   #isOpen = true;
   #writesStopped: unknown;
 
@@ -141,7 +140,7 @@ export class Engine implements ReaderHost, WriterHost {
   }
 
   async close(): Promise<void> {
-    await this.#publishing?.catch(() => undefined);
+    await this.#writer?.settled();
     if (!this.#isOpen) return;
     this.#writer?.rollback();
     this.#isOpen = false;
@@ -190,18 +189,12 @@ export class Engine implements ReaderHost, WriterHost {
     return new Slices(this.#clock);
   }
 
-  publish(state: NextState): Promise<void> {
-    const publishing = this.#publish(state);
-    this.#publishing = publishing;
-    return publishing;
-  }
-
   abandon(state: NextState): void {
     this.#freelist.rollback(state.txid, this.#meta.highWater);
     this.#writer = undefined;
   }
 
-  async #publish(state: NextState): Promise<void> {
+  async publish(state: NextState): Promise<void> {
     const freelistPage = this.#freelistPage(state);
     const freelistPageID = freelistPage?.id;
     await this.#growFile(state.highWater * this.pageBytes);

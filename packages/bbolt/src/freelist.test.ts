@@ -107,7 +107,7 @@ describe("Freelist", () => {
           const unused = new Set<number>();
           freelist.forEachUnused(simulation.txid, highWater, (page) => unused.add(page));
           expect(unused.size).toBe(highWater - 2 - current.size);
-          expect(freelist.sortedIDs()).toEqual([...unused].sort((a, b) => a - b));
+          expect([...freelist.sortedIDs()]).toEqual([...unused].sort((a, b) => a - b));
         }
       }),
       { numRuns: 60 },

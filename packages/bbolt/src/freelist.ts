@@ -5,12 +5,12 @@
  * may be taken again once `f` is committed and no reader of such a state is open.
  *
  * Invariants:
- * - A bit is set for each free page; a pending page's bit is clear.
  * - A page is free, pending once, or in use: giving up a page twice is refused.
  */
 
 import { invariant } from "@etcd-ts/base";
 import { FIRST_DATA_PAGE } from "./format.ts";
+import { PageSet } from "./page-set.ts";
 
 /** Run lengths for which the search remembers where to begin. */
 const HINTED_RUN_MAX = 32;
@@ -22,13 +22,13 @@ interface PendingGroup {
 }
 
 export class Freelist {
-  #bits: Uint32Array;
+  readonly #free: PageSet;
+  readonly #pending: PageSet;
   #freeCount = 0;
   #pendingCount = 0;
   /** Groups seen by a release since which no reader has ended: looking again is in vain. */
   #held: PendingGroup[] = [];
   #fresh: PendingGroup[] = [];
-  #pendingPages = new Set<number>();
   /** Who took a page, while readers are open that do not have it; by first page. */
   readonly #takenBy = new Map<number, number>();
   /** The first pages in `#takenBy` by who took them, oldest first. */
@@ -37,9 +37,12 @@ export class Freelist {
   #taken: number[] = [];
   /** No run of `n` free pages begins below `#hints[n]`. */
   readonly #hints = new Int32Array(HINTED_RUN_MAX + 1).fill(FIRST_DATA_PAGE);
+  /** The lowest page freed since the hints were set. */
+  #lowestFreed = Infinity;
 
   constructor(pages: number) {
-    this.#bits = new Uint32Array((pages >>> 5) + 1);
+    this.#free = new PageSet(pages);
+    this.#pending = new PageSet(pages);
   }
 
   get freeCount(): number {
@@ -51,24 +54,17 @@ export class Freelist {
   }
 
   isFree(page: number): boolean {
-    const word = page >>> 5;
-    return word < this.#bits.length && (this.#bits[word]! & (1 << (page & 31))) !== 0;
+    return this.#free.has(page);
   }
 
   /** Makes a run free that is neither free nor pending. */
   addFree(first: number, count: number): void {
-    const end = first + count;
-    if (end > this.#bits.length * 32) this.#grow(end);
-    for (let page = first; page < end; page++) {
-      invariant(!this.isFree(page), () => `addFree: page ${page} is free already`);
-      this.#bits[page >>> 5]! |= 1 << (page & 31);
+    for (let page = first; page < first + count; page++) {
+      invariant(!this.#free.has(page), () => `addFree: page ${page} is free already`);
+      this.#free.add(page);
     }
     this.#freeCount += count;
-    const hints = this.#hints;
-    for (let n = 1; n <= HINTED_RUN_MAX; n++) {
-      const start = first - n + 1;
-      if (start < hints[n]!) hints[n] = Math.max(start, FIRST_DATA_PAGE);
-    }
+    this.#lowestFreed = Math.min(this.#lowestFreed, first);
   }
 
   /**
@@ -79,13 +75,12 @@ export class Freelist {
    */
   take(count: number, txid: number, recordTaker: boolean): number | undefined {
     if (this.#freeCount < count) return undefined;
+    this.#lowerHints();
     const isHinted = count <= HINTED_RUN_MAX;
     const first = this.#findRun(count, isHinted ? this.#hints[count]! : FIRST_DATA_PAGE);
     if (isHinted) this.#hints[count] = first === undefined ? 2 ** 31 - 1 : first + count;
     if (first === undefined) return undefined;
-    for (let page = first; page < first + count; page++) {
-      this.#bits[page >>> 5]! &= ~(1 << (page & 31));
-    }
+    for (let page = first; page < first + count; page++) this.#free.delete(page);
     this.#freeCount -= count;
     this.noteTaken(first, count, txid, recordTaker);
     return first;
@@ -108,14 +103,14 @@ export class Freelist {
    */
   give(first: number, count: number, txid: number): number | undefined {
     for (let page = first; page < first + count; page++) {
-      if (this.isFree(page) || this.#pendingPages.has(page)) return page;
+      if (this.#free.has(page) || this.#pending.has(page)) return page;
     }
     let group = this.#fresh.at(-1);
     if (group === undefined || group.txid !== txid) {
       group = { txid, runs: [] };
       this.#fresh.push(group);
     }
-    for (let page = first; page < first + count; page++) this.#pendingPages.add(page);
+    for (let page = first; page < first + count; page++) this.#pending.add(page);
     group.runs.push(first, count, this.#takenBy.get(first) ?? 0);
     this.#takenBy.delete(first);
     this.#pendingCount += count;
@@ -182,20 +177,21 @@ export class Freelist {
       const end = Math.min(runs[i]! + runs[i + 1]!, highWater);
       for (let page = runs[i]!; page < end; page++) visit(page);
     }
-    for (let page = FIRST_DATA_PAGE; page < highWater; page++) if (this.isFree(page)) visit(page);
+    for (let page = this.#free.next(0); page < highWater; page = this.#free.next(page + 1)) {
+      visit(page);
+    }
   }
 
   /** Ids of free and pending pages in order: what a stored freelist holds. */
-  sortedIDs(): number[] {
-    const ids: number[] = [];
-    for (let word = 0; word < this.#bits.length; word++) {
-      if (this.#bits[word] === 0) continue;
-      for (let page = word * 32; page < word * 32 + 32; page++) {
-        if (this.isFree(page)) ids.push(page);
+  sortedIDs(): Uint32Array {
+    const ids = new Uint32Array(this.#freeCount + this.#pendingCount);
+    let count = 0;
+    for (const set of [this.#free, this.#pending]) {
+      for (let page = set.next(0); page < set.limit; page = set.next(page + 1)) {
+        ids[count++] = page;
       }
     }
-    for (const page of this.#pendingPages) ids.push(page);
-    return ids.sort((a, b) => a - b);
+    return ids.sort();
   }
 
   /** All open readers have the pages that transactions up to `oldestReader` took. */
@@ -227,46 +223,28 @@ export class Freelist {
 
   #unpend(runs: readonly number[], i: number): void {
     const end = runs[i]! + runs[i + 1]!;
-    for (let page = runs[i]!; page < end; page++) this.#pendingPages.delete(page);
+    for (let page = runs[i]!; page < end; page++) this.#pending.delete(page);
     this.#pendingCount -= runs[i + 1]!;
   }
 
-  #grow(pages: number): void {
-    const bits = new Uint32Array(Math.max((pages >>> 5) + 1, this.#bits.length * 2));
-    bits.set(this.#bits);
-    this.#bits = bits;
+  /** A run of `n` may now begin up to `n - 1` pages below what was freed. */
+  #lowerHints(): void {
+    if (this.#lowestFreed === Infinity) return;
+    for (let n = 1; n <= HINTED_RUN_MAX; n++) {
+      const start = Math.max(FIRST_DATA_PAGE, this.#lowestFreed - n + 1);
+      if (start < this.#hints[n]!) this.#hints[n] = start;
+    }
+    this.#lowestFreed = Infinity;
   }
 
   /** First page of the lowest run of `count` free pages from `from` on. */
   #findRun(count: number, from: number): number | undefined {
-    const limit = this.#bits.length * 32;
-    for (let page = from; page < limit;) {
-      const word = this.#bits[page >>> 5]! >>> (page & 31);
-      if (word === 0) {
-        page = (page | 31) + 1;
-        continue;
-      }
-      page += trailingZeros(word);
-      const end = this.#runEnd(page, page + count);
+    const free = this.#free;
+    for (let page = free.next(from); page < free.limit;) {
+      const end = free.next(page, false);
       if (end - page >= count) return page;
-      page = end;
+      page = free.next(end);
     }
     return undefined;
   }
-
-  /** Where the run of free pages from `page` ends, at most `limit` or a little above. */
-  #runEnd(page: number, limit: number): number {
-    let at = page;
-    while (at < limit && at >>> 5 < this.#bits.length) {
-      const taken = ~this.#bits[at >>> 5]! >>> (at & 31);
-      if (taken !== 0) return at + trailingZeros(taken);
-      at = (at | 31) + 1;
-    }
-    return at;
-  }
-}
-
-/** Zero bits below the lowest one; `word` is not 0. */
-function trailingZeros(word: number): number {
-  return 31 - Math.clz32(word & -word);
 }

@@ -18,24 +18,9 @@ import {
 import { Freelist } from "./freelist.ts";
 import type { Meta } from "./meta.ts";
 import { type Page, kindName } from "./page.ts";
+import { PageSet } from "./page-set.ts";
 import type { PageStore } from "./page-store.ts";
 import type { Slices } from "./slices.ts";
-
-export class PageSet {
-  readonly #bits: Uint32Array;
-
-  constructor(pages: number) {
-    this.#bits = new Uint32Array((pages >>> 5) + 1);
-  }
-
-  has(page: number): boolean {
-    return (this.#bits[page >>> 5]! & (1 << (page & 31))) !== 0;
-  }
-
-  add(page: number): void {
-    this.#bits[page >>> 5]! |= 1 << (page & 31);
-  }
-}
 
 /**
  * The freelist of the state `meta`, as stored or by a scan.
@@ -52,13 +37,10 @@ export async function loadFreelist(
   }
   const inUse = await scanInUse(store, meta, slices);
   const freelist = new Freelist(meta.highWater);
-  for (let page = FIRST_DATA_PAGE; page < meta.highWater;) {
-    if (inUse.has(page)) {
-      page++;
-      continue;
-    }
-    const first = page;
-    while (page < meta.highWater && !inUse.has(page)) page++;
+  for (let page = FIRST_DATA_PAGE; ;) {
+    const first = inUse.next(page, false);
+    if (first >= meta.highWater) break;
+    page = Math.min(inUse.next(first), meta.highWater);
     freelist.addFree(first, page - first);
   }
   return freelist;

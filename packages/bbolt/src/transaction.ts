@@ -141,6 +141,7 @@ export class Writer implements WriteTransaction, TreeContext {
   readonly #state: NextState;
   readonly #root: TreeBucket;
   #phase: "open" | "committing" | "done" = "open";
+  #committing: Promise<void> | undefined;
 
   constructor(host: WriterHost, before: Meta) {
     this.#host = host;
@@ -192,6 +193,16 @@ export class Writer implements WriteTransaction, TreeContext {
 
   async commit(): Promise<void> {
     this.assertOpen();
+    this.#committing = this.#commit();
+    return this.#committing;
+  }
+
+  /** Resolves when a commit under way has settled, however. */
+  async settled(): Promise<void> {
+    await this.#committing?.catch(() => undefined);
+  }
+
+  async #commit(): Promise<void> {
     this.#phase = "committing";
     const host = this.#host;
     const state = this.#state;
