@@ -1,5 +1,5 @@
 /**
- * `npm run raft-vectors -- DIR`: replays the transcripts below DIR on the Raft core.
+ * `npm run raft-vectors -- DIR`: replays the transcripts (`.txt`) below DIR on the Raft core.
  *
  * The kind of a transcript is told by the nearest folder around it that is named `interaction`,
  * `confchange` or `quorum`. One line is printed a file, with the first difference if there is one;
@@ -38,11 +38,11 @@ async function loadRunner() {
   }
 }
 
-/** Paths of all files below `path`, in order; not those that are hidden or notes about the rest. */
+/** Paths of all transcripts (`.txt`) below `path`, in order. */
 function filesBelow(path) {
-  if (statSync(path).isFile()) return [path];
+  if (statSync(path).isFile()) return path.endsWith(".txt") ? [path] : [];
   return readdirSync(path)
-    .filter((name) => !/^[.#]|~$|\.md$/i.test(name))
+    .filter((name) => !/^[.#]/.test(name))
     .sort()
     .flatMap((name) => filesBelow(join(path, name)));
 }

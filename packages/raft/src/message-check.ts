@@ -46,9 +46,9 @@ function mayComeFromSelf({ type }: Message): boolean {
 }
 
 /**
- * Proposals and reads belong to no term. A snapshot may come from elsewhere than the leader, and a
- * member that has not seen a term yet answers it at term 0; what they speak of is committed, and
- * so the same in every term.
+ * Proposals and reads belong to no term, nor does the wish for another leader. A snapshot may come
+ * from elsewhere than the leader, and a member that has not seen a term yet answers it at term 0;
+ * what they speak of is committed, and so the same in every term.
  */
 function mayLackTerm({ type }: Message): boolean {
   switch (type) {
@@ -57,6 +57,7 @@ function mayLackTerm({ type }: Message): boolean {
     case "MsgForgetLeader":
     case "MsgSnap":
     case "MsgAppResp":
+    case "MsgTransferLeader":
       return true;
     default:
       return false;

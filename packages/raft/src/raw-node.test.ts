@@ -517,6 +517,26 @@ describe("step()", () => {
     expect(step({ type: "MsgProp", from: 2n, entries: [change] })).toBe("malformed");
   });
 
+  test("takes a proposal that comes back from a leader which made way for this member", () => {
+    const group = leaderOfThree();
+    const entries: Entry[] = [
+      { type: "EntryNormal", term: 0, index: 0, data: utf8FromString("a") },
+    ];
+    const { node } = group.at(1n);
+    expect(node.step(newMessage({ type: "MsgProp", from: 1n, to: 1n, entries }))).toBe("ok");
+    group.settle();
+    expect(dataOf(group.at(2n))).toEqual(["a"]);
+  });
+
+  test("a snapshot sent at no term leaves the term alone", () => {
+    const group = new Group(3);
+    const { node } = group.at(2n);
+    node.campaign();
+    const snapshot = group.at(1n).storage.snapshot();
+    expect(node.step(newMessage({ type: "MsgSnap", from: 1n, to: 2n, snapshot }))).toBe("ok");
+    expect(node.basicStatus().term).toBe(1);
+  });
+
   test("refuses entries no leader can have", () => {
     const entry = (index: number, term: number): Entry => ({
       type: "EntryNormal",
@@ -606,10 +626,12 @@ describe("step()", () => {
         fc.constantFrom(1n, 2n),
         fc.array(anyMessage, { maxLength: 12 }),
         fc.boolean(),
-        (id, messages, checkQuorum) => {
+        fc.boolean(),
+        (id, messages, checkQuorum, isCandidate) => {
           const group = new Group(3, { checkQuorum, preVote: checkQuorum });
-          group.elect(1n);
+          if (!isCandidate) group.elect(1n);
           const member = group.at(id);
+          if (isCandidate) member.node.campaign();
           try {
             for (const message of messages) {
               member.node.step(message);

@@ -67,16 +67,16 @@ export interface Storage {
   snapshot(): Snapshot;
 }
 
-/** Bytes of the type in an encoded entry. */
-const TYPE_BYTES = 2;
+/** Bytes of a field of an entry that etcd's raft of 3.7 leaves out where 3.6 writes a zero. */
+const UNSET_FIELD_BYTES = 2;
 
 /**
- * What an entry counts for against a bound: its encoded size, but for the type of a normal entry.
- * So counts etcd's raft of 3.7, which leaves that type out; pages end where they end there.
+ * What an entry counts for against a bound: its size as etcd's raft of 3.7 encodes it, without the
+ * type of a normal entry or the unset id of a single change; so pages end where they end there.
  */
 export function countedSizeBytes(entry: Entry): number {
   const bytes = entrySizeBytes(entry);
-  return entry.type === "EntryNormal" ? bytes - TYPE_BYTES : bytes;
+  return entry.type === "EntryConfChangeV2" ? bytes : bytes - UNSET_FIELD_BYTES;
 }
 
 /** What `entries` count for against a bound. */
