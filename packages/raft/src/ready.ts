@@ -22,6 +22,10 @@ export interface ReadState {
 /**
  * One batch of work. Do it in field order, then call `advance`.
  *
+ * Of `messages`, only MsgAppResp, MsgVoteResp and MsgPreVoteResp promise what the fields before
+ * them hold, and must wait until it is on disk; the others may be sent at once, so that a leader
+ * and its followers write at the same time.
+ *
  * With `asyncStorageWrites` only `messages` is to be acted on: it holds MsgStorageAppend and
  * MsgStorageApply, whose `responses` are delivered when they have been carried out, and `advance`
  * is not called.
@@ -29,19 +33,16 @@ export interface ReadState {
 export interface Ready {
   /** Undefined when unchanged. */
   readonly softState: SoftState | undefined;
-  /** Undefined when unchanged; on disk before `messages` are sent. */
+  /** Undefined when unchanged. */
   readonly hardState: HardState | undefined;
   readonly readStates: readonly ReadState[];
-  /** Appended to the log, on disk before `messages` are sent. */
+  /** To be appended to the log. */
   readonly entries: readonly Entry[];
-  /** On disk before `messages` are sent; replaces the log and the application's state. */
+  /** Replaces the log and the application's state. */
   readonly snapshot: Snapshot | undefined;
   /** Already durable on a quorum; to be applied in order. */
   readonly committedEntries: readonly Entry[];
-  /**
-   * To be sent once all above is on disk. The fate of a MsgSnap must be told with
-   * `reportSnapshot`.
-   */
+  /** The fate of a MsgSnap must be told with `reportSnapshot`. */
   readonly messages: readonly Message[];
   /** Whether `hardState` and `entries` must be synced; if not, a plain write will do. */
   readonly mustSync: boolean;
