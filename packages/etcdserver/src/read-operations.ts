@@ -17,14 +17,14 @@ import type {
 import { SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
-import type { Completion, RequestContext } from "./server-api.ts";
+import type { Completion, EncodedRangeResponse, RequestContext } from "./server-api.ts";
 import {
   executeReadOnlyTxn,
   executeReadOnlyTxnSliced,
   isSerializableTxn,
   readsKeysOnly,
 } from "./txn/execute.ts";
-import { executeRange, finishRange, rangeOptions } from "./txn/range.ts";
+import { encodePairs, executeRange, finishRange, isPlainRange, rangeOptions } from "./txn/range.ts";
 
 export class ReadOperations {
   readonly #core: MemberCore;
@@ -49,6 +49,17 @@ export class ReadOperations {
     });
   }
 
+  rangeEncoded(
+    request: RangeRequest,
+    context: RequestContext,
+    done: Completion<EncodedRangeResponse>,
+  ): void {
+    this.#whenRecent(request.serializable, context, (error) => {
+      if (error !== undefined) done(error, undefined);
+      else this.#readEncoded(request, done);
+    });
+  }
+
   txn(request: TxnRequest, context: RequestContext, done: Completion<TxnResponse>): void {
     this.#whenRecent(isSerializableTxn(request), context, (error) => {
       if (error !== undefined) done(error, undefined);
@@ -63,14 +74,48 @@ export class ReadOperations {
     else this.#core.ports.clock.nextTurn(() => done(this.#core.end, undefined));
   }
 
+  #readEncoded(request: RangeRequest, done: Completion<EncodedRangeResponse>): void {
+    const startMs = this.#core.meter.start();
+    this.#encodedRange(request).then(
+      (response) => {
+        this.#observeRange(startMs, undefined);
+        done(undefined, response);
+      },
+      (cause: unknown) => {
+        const error = this.#failureFrom(cause);
+        this.#observeRange(startMs, error);
+        done(error, undefined);
+      },
+    );
+  }
+
+  async #encodedRange(request: RangeRequest): Promise<EncodedRangeResponse> {
+    const { store, ports } = this.#core;
+    const { key, rangeEnd, revision, limit, keysOnly } = request;
+    if (isPlainRange(request)) {
+      const result = await store.rangeEncoded(key, rangeEnd, { revision, limit, keysOnly });
+      const { pairs, more, count } = result;
+      return { message: pairs.finish(this.#core.header(result.revision), more, count), count };
+    }
+    const result = await store.rangeSliced(key, rangeEnd, rangeOptions(request));
+    const { kvs, more, count } = await finishRange(request, result, ports.clock);
+    const pairs = await encodePairs(kvs, ports.clock);
+    return { message: pairs.finish(this.#core.header(result.revision), more, count), count };
+  }
+
+  #observeRange(startMs: number, error: EtcdError | undefined): void {
+    const { meter, ports } = this.#core;
+    const seconds = (ports.clock.monotonicMs() - startMs) / 1000;
+    if (error === undefined) this.#succeeded.observe(seconds);
+    else this.#durations.labels({ success: "false" }).observe(seconds);
+    meter.warnIfSlow("Range", "read-only range ", startMs, error);
+  }
+
   #readRange(request: RangeRequest, done: Completion<RangeResponse>): void {
     const { store, meter, ports } = this.#core;
     const startMs = meter.start();
     const finish = (error: EtcdError | undefined, response: RangeResponse | undefined): void => {
-      const seconds = (ports.clock.monotonicMs() - startMs) / 1000;
-      if (error === undefined) this.#succeeded.observe(seconds);
-      else this.#durations.labels({ success: "false" }).observe(seconds);
-      meter.warnIfSlow("Range", "read-only range ", startMs, error);
+      this.#observeRange(startMs, error);
       if (response === undefined) done(error, undefined);
       else done(undefined, this.#completed(response));
     };

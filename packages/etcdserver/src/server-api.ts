@@ -19,6 +19,7 @@ import type {
   CompactionResponse,
   DeleteRangeRequest,
   DeleteRangeResponse,
+  EncodedChunks,
   LeaseGrantRequest,
   LeaseGrantResponse,
   LeaseRevokeRequest,
@@ -271,6 +272,13 @@ export interface ServerEvents {
   readonly onRemoved: () => void;
 }
 
+/** A RangeResponse that was encoded as it was read, header and all. */
+export interface EncodedRangeResponse {
+  readonly message: EncodedChunks;
+  /** Its `count`. */
+  readonly count: number;
+}
+
 /** Everything a member can be asked. `EtcdServer` is the implementation. */
 export interface ServerOperations {
   /** Complete as of now, with the given revision; 0 is left out on the wire. */
@@ -278,6 +286,12 @@ export interface ServerOperations {
   facts(): ServerFacts;
 
   range(request: RangeRequest, context: RequestContext, done: Completion<RangeResponse>): void;
+  /** The same, ready to be sent: for ranges that may hold many pairs. */
+  rangeEncoded(
+    request: RangeRequest,
+    context: RequestContext,
+    done: Completion<EncodedRangeResponse>,
+  ): void;
   put(request: PutRequest, context: RequestContext, done: Completion<PutResponse>): void;
   deleteRange(
     request: DeleteRangeRequest,

@@ -52,6 +52,7 @@ import type {
   AuthStatusResult,
   Completion,
   DowngradeOperation,
+  EncodedRangeResponse,
   HashKVResult,
   LeaseTimeToLiveResult,
   MemberChangeResult,
@@ -190,6 +191,14 @@ export class EtcdServer implements ServerOperations {
 
   range(request: RangeRequest, context: RequestContext, done: Completion<RangeResponse>): void {
     this.#reads.range(request, context, done);
+  }
+
+  rangeEncoded(
+    request: RangeRequest,
+    context: RequestContext,
+    done: Completion<EncodedRangeResponse>,
+  ): void {
+    this.#reads.rangeEncoded(request, context, done);
   }
 
   put(request: PutRequest, context: RequestContext, done: Completion<PutResponse>): void {

@@ -4,6 +4,7 @@
  */
 
 import { KV, rpcErrorFrom } from "@etcd-ts/api";
+import type { RangeResponse } from "@etcd-ts/api";
 import type { EtcdError } from "@etcd-ts/base";
 import {
   checkDeleteRangeRequest,
@@ -11,7 +12,7 @@ import {
   checkRangeRequest,
   checkTxnRequest,
 } from "@etcd-ts/etcdserver";
-import type { Completion } from "@etcd-ts/etcdserver";
+import type { Completion, EncodedRangeResponse } from "@etcd-ts/etcdserver";
 import type { UnaryCall } from "@etcd-ts/rpc";
 
 import { contextOf } from "./headers.ts";
@@ -22,7 +23,10 @@ export function registerKV(parts: ServiceParts): void {
   const { table, server, config, requestLog } = parts;
   table.unary(KV.Range, (request, call) => {
     if (refuse(call, checkRangeRequest(request))) return;
-    server.range(request, contextOf(call), answerLogged(call, requestLog));
+    const context = contextOf(call);
+    const isList = request.rangeEnd.length > 0 && !request.countOnly;
+    if (isList) server.rangeEncoded(request, context, answerEncoded(call, requestLog));
+    else server.range(request, context, answerLogged(call, requestLog));
   });
   table.unary(KV.Put, (request, call) => {
     if (refuse(call, checkPutRequest(request))) return;
@@ -46,6 +50,20 @@ function refuse(call: UnaryCall<never>, refusal: EtcdError | undefined): boolean
   if (refusal === undefined) return false;
   call.fail(rpcErrorFrom(refusal));
   return true;
+}
+
+function answerEncoded(
+  call: UnaryCall<RangeResponse>,
+  requestLog: RequestLog,
+): Completion<EncodedRangeResponse> {
+  return (error, response) => {
+    if (response === undefined) {
+      call.fail(rpcErrorFrom(error));
+      return;
+    }
+    requestLog.noteResponse(call, response);
+    call.respondEncoded(response.message);
+  };
 }
 
 function answerLogged<O>(call: UnaryCall<O>, requestLog: RequestLog): Completion<O> {

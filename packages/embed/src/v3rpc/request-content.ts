@@ -29,6 +29,7 @@ import type {
   TxnResponse,
 } from "@etcd-ts/api";
 import { encodeMessage, latin1FromBytes } from "@etcd-ts/base";
+import type { EncodedRangeResponse } from "@etcd-ts/etcdserver";
 import type { AnyMethod } from "@etcd-ts/rpc";
 
 import {
@@ -54,7 +55,7 @@ const NO_STATS: RequestStats = {
   content: "",
 };
 
-/** @param response - what the call was answered with; undefined if it failed */
+/** @param response - what the call was answered with, encoded or not; undefined if it failed */
 export function describeRequest(
   method: AnyMethod,
   request: unknown,
@@ -65,7 +66,11 @@ export function describeRequest(
   const content = new Content(showKeys);
   switch (method) {
     case KV.Range:
-      return rangeStats(request as RangeRequest, response as RangeResponse, content);
+      return rangeStats(
+        request as RangeRequest,
+        response as RangeResponse | EncodedRangeResponse,
+        content,
+      );
     case KV.Put:
       return putStats(request as PutRequest, response as PutResponse, content);
     case KV.DeleteRange:
@@ -79,14 +84,15 @@ export function describeRequest(
 
 function rangeStats(
   request: RangeRequest,
-  response: RangeResponse,
+  response: RangeResponse | EncodedRangeResponse,
   content: Content,
 ): RequestStats {
+  const isEncoded = "message" in response;
   return {
     requestCount: 0,
     requestBytes: encodeMessage(RangeRequestCodec, request).length,
     responseCount: response.count,
-    responseBytes: rangeResponseBytes(response),
+    responseBytes: isEncoded ? response.message.bytes : rangeResponseBytes(response),
     content: content.range(request),
   };
 }

@@ -6,9 +6,11 @@
  * the call ends.
  */
 
+import { createHash } from "node:crypto";
+
 import { rpcErrorFrom } from "@etcd-ts/api";
 import type { SnapshotRequest, SnapshotResponse } from "@etcd-ts/api";
-import { invariant, Sha256 } from "@etcd-ts/base";
+import { invariant } from "@etcd-ts/base";
 import type { StreamCall } from "@etcd-ts/rpc";
 import type { BackendSnapshot } from "@etcd-ts/storage";
 
@@ -64,7 +66,7 @@ async function sendImage(
   call: SnapshotCall,
   life: CallLife,
 ): Promise<Uint8Array> {
-  const hash = new Sha256();
+  const hash = createHash("sha256");
   let remaining = image.sizeBytes;
   for await (const chunk of image.chunks()) {
     life.throwIfEnded();
