@@ -73,7 +73,7 @@ import { HeadCache, areTrailersValid } from "./request-head.ts";
 import type { CallHead, RequestHead } from "./request-head.ts";
 
 /** Output buffers larger than this are let go after a flush. */
-const OUTPUT_KEPT_BYTES = 64 * 1024;
+const OUTPUT_KEPT_BYTES = 256 * 1024;
 const OUTPUT_FIRST_BYTES = 1024;
 const PING_BYTES = 8;
 const STREAM_ID_MASK = 0x7fff_ffff;
@@ -113,7 +113,7 @@ export class FrameConnection implements StreamHost {
   #doomed: FrameStream[] = [];
   #lastStreamID = 0;
   /** Streams above this came after the GOAWAY that drains the connection. */
-  #acceptedStreamIDMax = WINDOW_BYTES_MAX;
+  #acceptedStreamIDMax = STREAM_ID_MASK;
   #heldBytes = 0;
 
   // Frames
@@ -499,7 +499,10 @@ export class FrameConnection implements StreamHost {
     if (stream !== undefined) return this.#onTrailers(stream, listBytes, isLast);
     if (streamID <= this.#lastStreamID) return this.#onLateHeaders(streamID);
     this.#lastStreamID = streamID;
-    if (streamID > this.#acceptedStreamIDMax) return;
+    if (streamID > this.#acceptedStreamIDMax) {
+      this.#closedStreams.add(streamID, false);
+      return;
+    }
     this.#open(streamID, listBytes, isLast);
   }
 
@@ -709,7 +712,9 @@ export class FrameConnection implements StreamHost {
   #onGoaway(length: number, streamID: number): void {
     if (streamID !== 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream");
     if (length < 8) return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong length");
-    this.drain();
+    // It may still open streams; but once there are none, it will not miss us.
+    this.#isDraining = true;
+    this.#schedule();
   }
 
   // Budgets
@@ -762,8 +767,10 @@ export class FrameConnection implements StreamHost {
       for (const stream of doomed) this.reset(stream, ErrorCode.ENHANCE_YOUR_CALM);
     }
     this.#isDirty = false;
-    this.#flush();
-    if (this.#isDraining && this.#streams.size === 0) this.#closeSocket();
+    if (this.#isDraining && this.#streams.size === 0) {
+      this.drain();
+      this.#closeSocket();
+    } else this.#flush();
   }
 
   #flush(): void {
@@ -864,7 +871,7 @@ export class FrameConnection implements StreamHost {
 
   /** Takes no new streams, and closes when the last one has ended. */
   drain(): void {
-    if (this.#isDone || this.#isDraining) return;
+    if (this.#isDone || this.#acceptedStreamIDMax < STREAM_ID_MASK) return;
     this.#isDraining = true;
     this.#acceptedStreamIDMax = this.#lastStreamID;
     appendGoaway(this.output, this.#lastStreamID, ErrorCode.NO_ERROR, "");

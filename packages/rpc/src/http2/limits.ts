@@ -30,7 +30,7 @@ export const HTTP2_SEND_STALL_MS_MAX = 120_000;
 /** Output of a turn above which it goes out in parts. */
 export const HTTP2_FLUSH_BYTES = 64 * 1024;
 /** What an open stream is taken to cost besides its queues. */
-export const HTTP2_STREAM_BYTES = 1024;
+export const HTTP2_STREAM_BYTES = 2048;
 /** Time a client has to read the GOAWAY that tells it why. */
 export const HTTP2_GOAWAY_LINGER_MS = 200;
 /** How often connections are looked at; less if a time-out is shorter. */

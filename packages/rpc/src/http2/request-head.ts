@@ -104,6 +104,10 @@ export class HeadCache {
         this.#timeout = field.value;
         continue;
       }
+      const earlier = byKind[kind];
+      if (kind === FieldKind.CONTENT_LENGTH && (earlier ?? field.value) !== field.value) {
+        return undefined;
+      }
       fields.push(field);
       byKind[kind] ??= field.value;
     }
