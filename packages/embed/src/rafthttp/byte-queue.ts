@@ -10,6 +10,11 @@ import { invariant } from "@etcd-ts/base";
 
 const COUNTER_BYTES = 8;
 
+/** The same bytes without the methods of Node's Buffer, whose `slice` does not copy. */
+export function plainBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
 export class ByteQueue {
   readonly #chunks: Uint8Array[] = [];
   /** Taken from the first chunk. */
@@ -23,7 +28,7 @@ export class ByteQueue {
   /** Keeps `chunk`, which must not change. */
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
+    this.#chunks.push(plainBytes(chunk));
     this.#length += chunk.length;
   }
 

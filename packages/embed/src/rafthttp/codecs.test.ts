@@ -97,9 +97,11 @@ function decodeInPieces(
   const bounds = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length];
   let start = 0;
   for (const end of bounds.toSorted((a, b) => a - b)) {
-    decoder.push(bytes.subarray(start, end));
+    decoder.push(Buffer.from(bytes.subarray(start, end)));
     start = end;
     for (let next = decoder.next(); next !== undefined; next = decoder.next()) {
+      // The core relies on `slice` making a copy.
+      for (const entry of next.message.entries) expect(entry.data).not.toBeInstanceOf(Buffer);
       messages.push(next.message);
     }
   }

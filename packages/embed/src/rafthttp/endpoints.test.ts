@@ -10,7 +10,7 @@ import { encodeMessageFrame } from "./frames.ts";
 import { PeerHttpClient } from "./http-client.ts";
 import * as client from "./peer-client.ts";
 import { createPeerHandler } from "./peer-handler.ts";
-import { encodeRenewRequest } from "./peer-messages.ts";
+import { encodeRenewRequest, encodeTimeToLiveRequest } from "./peer-messages.ts";
 import {
   CLUSTER_ID,
   databaseImage,
@@ -387,8 +387,9 @@ describe("questions of other members", () => {
       "lease: unknown error(not a primary lessor\n)",
     );
     const renew = { method: "POST", chunks: [encodeRenewRequest(9n)] };
+    const lookUp = { method: "POST", chunks: [encodeTimeToLiveRequest(9n, true)] };
     expect(await ask("/leases", renew)).toMatchObject({ status: 400 });
-    expect(await ask("/leases/internal", renew)).toMatchObject({ status: 500 });
+    expect(await ask("/leases/internal", lookUp)).toMatchObject({ status: 500 });
     expect(asked).toEqual([]);
   });
 

@@ -16,6 +16,7 @@ import type {
 } from "node:http";
 import type { Duplex } from "node:stream";
 import { EtcdError, NetworkError, concatBytes } from "@etcd-ts/base";
+import { plainBytes } from "./byte-queue.ts";
 import { dialPlain, networkError } from "./dial.ts";
 import type { Dial } from "./dial.ts";
 import { IDLE_CONNECTION_MS, IDLE_CONNECTIONS_MAX, RESPONSE_HEADER_BYTES_MAX } from "./limits.ts";
@@ -156,7 +157,7 @@ export async function readBody(response: IncomingMessage, bytesMax: number): Pro
     if (error instanceof EtcdError) throw error;
     throw networkError("read", error as NodeJS.ErrnoException);
   }
-  return chunks.length === 1 ? chunks[0]! : concatBytes(chunks);
+  return chunks.length === 1 ? plainBytes(chunks[0]!) : concatBytes(chunks);
 }
 
 interface AgentRequest {

@@ -15,6 +15,8 @@ export interface TransportTimings {
   readonly pipelineTimeoutMs: number;
   readonly snapshotStallTimeoutMs: number;
   readonly probeIntervalMs: number;
+  /** Between two looks at the probes of a peer that is not healthy; the first is one of them. */
+  readonly probeReportMs: number;
   /** For questions such as `/version`. */
   readonly requestTimeoutMs: number;
 }

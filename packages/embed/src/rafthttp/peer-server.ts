@@ -37,9 +37,15 @@ export class PeerServer {
         keepAliveTimeout: connectionTimeoutMs,
         connectionsCheckingInterval: Math.min(HEAD_CHECK_INTERVAL_MS, connectionTimeoutMs),
       },
-      handler,
+      (request, response) => {
+        // A socket that breaks is noticed where the body is read or the answer is written.
+        response.on("error", () => request.destroy());
+        handler(request, response);
+      },
     );
     this.#server.timeout = 0;
+    // It never listens itself, and would otherwise not look after the time heads take.
+    this.#server.emit("listening");
     this.#server.on("clientError", (_error: Error, socket: Duplex) => {
       if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
       else socket.destroy();

@@ -13,7 +13,6 @@ import {
   CLOCK_DRIFT_WARNING_MS,
   PROBE_REPORT_INTERVAL_MS,
   PROBE_TIMEOUT_MS,
-  PROBE_UNHEALTHY_REPORT_INTERVAL_MS,
   SMALL_RESPONSE_BYTES_MAX,
 } from "./limits.ts";
 import { errorText } from "./peer-context.ts";
@@ -49,7 +48,7 @@ export class Prober {
     this.#urls = urls;
     this.#name = name;
     this.#armProbe();
-    this.#armReport(PROBE_UNHEALTHY_REPORT_INTERVAL_MS);
+    this.#armReport(context.timings.probeReportMs);
   }
 
   get #client(): PeerHttpClient {
@@ -102,9 +101,8 @@ export class Prober {
   #armReport(delayMs: number): void {
     this.#reportTimer = this.#context.clock.setTimer(delayMs, () => {
       this.#report();
-      this.#armReport(
-        this.#isHealthy ? PROBE_REPORT_INTERVAL_MS : PROBE_UNHEALTHY_REPORT_INTERVAL_MS,
-      );
+      const { probeReportMs } = this.#context.timings;
+      this.#armReport(this.#isHealthy ? PROBE_REPORT_INTERVAL_MS : probeReportMs);
     });
   }
 

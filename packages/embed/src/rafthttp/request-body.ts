@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { concatBytes, EtcdError, NetworkError } from "@etcd-ts/base";
 import type { Clock, Timer } from "@etcd-ts/base";
 import { replyError } from "../etcdhttp/replies.ts";
+import { plainBytes } from "./byte-queue.ts";
 import { REQUEST_BODIES_BYTES_MAX } from "./limits.ts";
 
 /** A body that is larger than the endpoint, or all endpoints together, take. */
@@ -32,7 +33,7 @@ export async function* bodyChunks(
   for (;;) {
     const next = await withTimeout(chunks.next(), clock, timeoutMs);
     if (next.done === true) return;
-    yield next.value;
+    yield plainBytes(next.value);
   }
 }
 

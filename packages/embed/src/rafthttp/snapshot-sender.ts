@@ -6,7 +6,7 @@
  * transfer that does not move for `snapshotStallTimeoutMs` has failed.
  */
 
-import { once } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import type { ClientRequest } from "node:http";
 import { EtcdError, hexFromID, NetworkError, WireWriter } from "@etcd-ts/base";
 import type { Timer } from "@etcd-ts/base";
@@ -15,7 +15,11 @@ import { formatBytes } from "../v3rpc/texts.ts";
 import { encodeMessageFrame, messageBytesEstimate } from "./frames.ts";
 import { readBody, responseOf } from "./http-client.ts";
 import type { PeerRequest } from "./http-client.ts";
-import { SMALL_RESPONSE_BYTES_MAX, SNAPSHOT_PROGRESS_INTERVAL_MS } from "./limits.ts";
+import {
+  SMALL_RESPONSE_BYTES_MAX,
+  SNAPSHOT_PROGRESS_INTERVAL_MS,
+  SNAPSHOT_SENDS_MAX,
+} from "./limits.ts";
 import { errorText } from "./peer-context.ts";
 import type { PeerContext } from "./peer-context.ts";
 import type { PeerStatus } from "./peer-status.ts";
@@ -47,6 +51,7 @@ export class SnapshotSender {
     this.#peerID = peerID;
     this.#picker = picker;
     this.#status = status;
+    setMaxListeners(SNAPSHOT_SENDS_MAX, this.#stopping.signal);
   }
 
   /** Resolves when the transfer is over, whatever its outcome. */

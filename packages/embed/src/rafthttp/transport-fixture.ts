@@ -27,6 +27,7 @@ const TIMINGS: Partial<TransportTimings> = {
   dialRetryMs: 20,
   snapshotStallTimeoutMs: 3000,
   probeIntervalMs: 100,
+  probeReportMs: 400,
 };
 
 export interface TestMemberOptions {
@@ -114,6 +115,8 @@ export class TestMember {
         : `unix://${path}`;
     const disk = new MemoryDisk();
     await disk.makeDirectory(SNAP_DIRECTORY);
+    await disk.syncDirectory("/");
+    await disk.syncDirectory("/member");
     return new TestMember(id, url, listener, disk, options);
   }
 
