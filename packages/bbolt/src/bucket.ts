@@ -212,7 +212,7 @@ export class TreeBucket implements Bucket {
 
   childOf(branch: BranchHolder, i: number): Holder {
     if (branch instanceof BranchNode) {
-      const child = branch.children[i];
+      const child = branch.childAt(i);
       if (child !== undefined) return child;
     }
     return this.context.store.page(branch.childIDAt(i));
@@ -220,8 +220,12 @@ export class TreeBucket implements Bucket {
 
   /** Child `i` in memory, to be changed. */
   childNodeOf(branch: BranchNode, i: number): TreeNode {
-    branch.children[i] ??= nodeFromPage(this.context.store.page(branch.childIDs[i]!));
-    return branch.children[i];
+    let child = branch.childAt(i);
+    if (child === undefined) {
+      child = nodeFromPage(this.context.store.page(branch.childIDAt(i)));
+      branch.setChildAt(i, child);
+    }
+    return child;
   }
 
   /** The value that stands for this bucket in the one it is nested in. */
@@ -309,8 +313,8 @@ export class TreeBucket implements Bucket {
       return;
     }
     for (let i = 0; i < node.count; i++) {
-      const child = node.children[i];
-      if (child === undefined) this.#giveUpPage(node.childIDs[i]!, depth + 1);
+      const child = node.childAt(i);
+      if (child === undefined) this.#giveUpPage(node.childIDAt(i), depth + 1);
       else this.#giveUpNode(child, depth + 1);
     }
   }

@@ -1,11 +1,14 @@
 /**
  * Branches and leaves a writer has changed, in memory until commit splits them into pages.
  *
+ * A node lies over the page it was read from: what has not changed is a position in that page, so
+ * that changing one entry costs no memory for the others.
+ *
  * Invariants:
  * - The arrays of a node run in parallel, in key order; a node may hold any number of entries.
  * - `sizeBytes` is the size of the page the node would make: header, elements, keys and values.
  * - A node in memory has all its ancestors in memory: what is not has not changed.
- * - Keys and values are views, never copied until they are written to a page.
+ * - Keys and values are never copied until they are written to a page.
  */
 
 import { compareBytes, invariant } from "@etcd-ts/base";
@@ -34,92 +37,116 @@ export type LeafValue = Uint8Array | BucketValue;
 
 export type TreeNode = LeafNode | BranchNode;
 
-/** The page a node was read from, to be given up when it is written anew; 0 for none. */
-interface NodeOrigin {
-  readonly id: number;
-  readonly pageCount: number;
-}
-
 /** A page a node became, as its parent refers to it. */
 export interface NodePart {
   readonly key: Uint8Array;
   readonly pageID: number;
 }
 
+/** The page a node was read from, to be given up when it is written anew; 0 for none. */
+interface NodeOrigin {
+  readonly id: number;
+  readonly pageCount: number;
+}
+
 const NO_ORIGIN: NodeOrigin = { id: 0, pageCount: 0 };
+
+interface LeafEntry {
+  readonly key: Uint8Array;
+  readonly value: LeafValue;
+}
 
 export class LeafNode {
   readonly isLeaf = true;
-  origin: NodeOrigin;
-  keys: Uint8Array[] = [];
-  values: LeafValue[] = [];
+  readonly origin: NodeOrigin;
   sizeBytes = PAGE_HEADER_BYTES;
   /** Entries were removed: it may be too small. */
   isUnbalanced = false;
   /** Set by commit. */
   parts: readonly NodePart[] | undefined;
+  readonly #base: Page | undefined;
+  /** A number is a position in `#base`. */
+  #entries: (number | LeafEntry)[] = [];
 
-  constructor(origin: NodeOrigin = NO_ORIGIN) {
-    this.origin = origin;
+  /** @param base - a leaf page to lie over */
+  constructor(base?: Page) {
+    this.origin = base ?? NO_ORIGIN;
+    this.#base = base;
+    if (base === undefined) return;
+    for (let i = 0; i < base.count; i++) {
+      this.#entries.push(i);
+      this.sizeBytes += base.entryBytesAt(i);
+    }
   }
 
   get count(): number {
-    return this.keys.length;
+    return this.#entries.length;
   }
 
+  /** The first position whose key is not below `key`; `count` if there is none. */
   lowerBound(key: Uint8Array): number {
-    return lowerBound(this.keys, key);
+    let low = 0;
+    let high = this.#entries.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.compareKeyAt(middle, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   compareKeyAt(i: number, key: Uint8Array): number {
-    return compareBytes(this.keys[i]!, key);
+    const entry = this.#entries[i]!;
+    if (typeof entry === "number") return this.#base!.compareKeyAt(entry, key);
+    return compareBytes(entry.key, key);
   }
 
   keyAt(i: number): Uint8Array {
-    return this.keys[i]!;
+    const entry = this.#entries[i]!;
+    return typeof entry === "number" ? this.#base!.keyAt(entry) : entry.key;
   }
 
   valueAt(i: number): Uint8Array {
-    const value = this.values[i]!;
-    return value instanceof BucketValue ? value.bytes : value;
+    const entry = this.#entries[i]!;
+    if (typeof entry === "number") return this.#base!.valueAt(entry);
+    return entry.value instanceof BucketValue ? entry.value.bytes : entry.value;
   }
 
   isBucketAt(i: number): boolean {
-    return this.values[i] instanceof BucketValue;
+    const entry = this.#entries[i]!;
+    if (typeof entry === "number") return this.#base!.isBucketAt(entry);
+    return entry.value instanceof BucketValue;
+  }
+
+  entryBytesAt(i: number): number {
+    const entry = this.#entries[i]!;
+    if (typeof entry === "number") return this.#base!.entryBytesAt(entry);
+    return ELEMENT_BYTES + entry.key.length + lengthOf(entry.value);
   }
 
   insertAt(i: number, key: Uint8Array, value: LeafValue): void {
-    if (i === this.keys.length) {
-      this.keys.push(key);
-      this.values.push(value);
-    } else {
-      this.keys.splice(i, 0, key);
-      this.values.splice(i, 0, value);
-    }
+    if (i === this.#entries.length) this.#entries.push({ key, value });
+    else this.#entries.splice(i, 0, { key, value });
     this.sizeBytes += ELEMENT_BYTES + key.length + lengthOf(value);
   }
 
   replaceAt(i: number, value: LeafValue): void {
-    this.sizeBytes += lengthOf(value) - lengthOf(this.values[i]!);
-    this.values[i] = value;
+    this.sizeBytes -= this.entryBytesAt(i);
+    this.#entries[i] = { key: this.keyAt(i), value };
+    this.sizeBytes += this.entryBytesAt(i);
   }
 
   removeAt(i: number): void {
-    this.sizeBytes -= this.entryBytes(i);
-    this.keys.splice(i, 1);
-    this.values.splice(i, 1);
+    this.sizeBytes -= this.entryBytesAt(i);
+    this.#entries.splice(i, 1);
     this.isUnbalanced = true;
   }
 
   /** Takes over the entries of the next leaf. */
   append(right: LeafNode): void {
-    this.keys = this.keys.concat(right.keys);
-    this.values = this.values.concat(right.values);
+    const entries = right.#entries.map((_, i) => right.#entryAt(i));
+    this.#entries = this.#entries.concat(entries);
     this.sizeBytes += right.sizeBytes - PAGE_HEADER_BYTES;
-  }
-
-  entryBytes(i: number): number {
-    return ELEMENT_BYTES + this.keys[i]!.length + lengthOf(this.values[i]!);
   }
 
   /** Writes entries [start, end) as a page into `target`, which is zeros. */
@@ -128,84 +155,140 @@ export class LeafNode {
     let element = PAGE_HEADER_BYTES;
     let at = PAGE_HEADER_BYTES + (end - start) * ELEMENT_BYTES;
     for (let i = start; i < end; i++, element += ELEMENT_BYTES) {
-      const key = this.keys[i]!;
-      const value = this.values[i]!;
-      const isBucket = value instanceof BucketValue;
-      const bytes = isBucket ? value.bytes : value;
+      const entry = this.#entries[i]!;
+      if (typeof entry === "number") {
+        at = this.#base!.copyEntry(entry, target, element, at);
+        continue;
+      }
+      const isBucket = entry.value instanceof BucketValue;
+      const value = isBucket ? entry.value.bytes : entry.value;
       if (isBucket) target[element] = ELEMENT_IS_BUCKET;
       writeUint32(target, element + 4, at - element);
-      writeUint32(target, element + 8, key.length);
-      writeUint32(target, element + 12, bytes.length);
-      target.set(key, at);
-      at += key.length;
-      target.set(bytes, at);
-      at += bytes.length;
+      writeUint32(target, element + 8, entry.key.length);
+      writeUint32(target, element + 12, value.length);
+      target.set(entry.key, at);
+      at += entry.key.length;
+      target.set(value, at);
+      at += value.length;
     }
+  }
+
+  #entryAt(i: number): LeafEntry {
+    const entry = this.#entries[i]!;
+    if (typeof entry !== "number") return entry;
+    const bytes = this.valueAt(i);
+    return { key: this.keyAt(i), value: this.isBucketAt(i) ? new BucketValue(bytes) : bytes };
   }
 }
 
 export class BranchNode {
   readonly isLeaf = false;
-  origin: NodeOrigin;
-  keys: Uint8Array[] = [];
-  childIDs: number[] = [];
-  /** The children in memory; the page id of such a child is out of date. */
-  children: (TreeNode | undefined)[] = [];
+  readonly origin: NodeOrigin;
   sizeBytes = PAGE_HEADER_BYTES;
   isUnbalanced = false;
-  /** Set by commit. */
   parts: readonly NodePart[] | undefined;
+  readonly #base: Page | undefined;
+  /** A number is a position in `#base`. */
+  #keys: (number | Uint8Array)[] = [];
+  #childIDs: number[] = [];
+  /** The children in memory; the page id of such a child is out of date. */
+  #children: (TreeNode | undefined)[] = [];
 
-  constructor(origin: NodeOrigin = NO_ORIGIN) {
-    this.origin = origin;
+  /**
+   * @param base - a branch page to lie over
+   * @param takesEntries - begins with all entries of `base`, else with none
+   */
+  constructor(base?: Page, takesEntries = true) {
+    this.origin = base ?? NO_ORIGIN;
+    this.#base = base;
+    if (base === undefined || !takesEntries) return;
+    for (let i = 0; i < base.count; i++) {
+      this.#keys.push(i);
+      this.#childIDs.push(base.childIDAt(i));
+      this.#children.push(undefined);
+      this.sizeBytes += base.entryBytesAt(i);
+    }
   }
 
   get count(): number {
-    return this.keys.length;
+    return this.#keys.length;
   }
 
+  /** The child whose range holds `key`. */
   childPosition(key: Uint8Array): number {
-    const i = lowerBound(this.keys, key);
-    if (i < this.keys.length && compareBytes(this.keys[i]!, key) === 0) return i;
-    return i === 0 ? 0 : i - 1;
+    let low = 1;
+    let high = this.#keys.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.compareKeyAt(middle, key) <= 0) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
   }
 
   compareKeyAt(i: number, key: Uint8Array): number {
-    return compareBytes(this.keys[i]!, key);
+    const own = this.#keys[i]!;
+    if (typeof own === "number") return this.#base!.compareKeyAt(own, key);
+    return compareBytes(own, key);
   }
 
   keyAt(i: number): Uint8Array {
-    return this.keys[i]!;
+    const own = this.#keys[i]!;
+    return typeof own === "number" ? this.#base!.keyAt(own) : own;
   }
 
   childIDAt(i: number): number {
-    return this.childIDs[i]!;
+    return this.#childIDs[i]!;
   }
 
-  push(key: Uint8Array, childID: number, child: TreeNode | undefined): void {
-    this.keys.push(key);
-    this.childIDs.push(childID);
-    this.children.push(child);
+  /** The child if it is in memory. */
+  childAt(i: number): TreeNode | undefined {
+    return this.#children[i];
+  }
+
+  setChildAt(i: number, child: TreeNode): void {
+    this.#children[i] = child;
+  }
+
+  entryBytesAt(i: number): number {
+    const own = this.#keys[i]!;
+    if (typeof own === "number") return this.#base!.entryBytesAt(own);
+    return ELEMENT_BYTES + own.length;
+  }
+
+  push(key: Uint8Array, childID: number): void {
+    this.#push(key, childID);
     this.sizeBytes += ELEMENT_BYTES + key.length;
   }
 
   removeAt(i: number): void {
-    this.sizeBytes -= this.entryBytes(i);
-    this.keys.splice(i, 1);
-    this.childIDs.splice(i, 1);
-    this.children.splice(i, 1);
+    this.sizeBytes -= this.entryBytesAt(i);
+    this.#keys.splice(i, 1);
+    this.#childIDs.splice(i, 1);
+    this.#children.splice(i, 1);
     this.isUnbalanced = true;
   }
 
+  /** Takes over the entries of the next branch. */
   append(right: BranchNode): void {
-    this.keys = this.keys.concat(right.keys);
-    this.childIDs = this.childIDs.concat(right.childIDs);
-    this.children = this.children.concat(right.children);
+    const keys = right.#keys.map((_, i) => right.keyAt(i));
+    this.#keys = this.#keys.concat(keys);
+    this.#childIDs = this.#childIDs.concat(right.#childIDs);
+    this.#children = this.#children.concat(right.#children);
     this.sizeBytes += right.sizeBytes - PAGE_HEADER_BYTES;
   }
 
-  entryBytes(i: number): number {
-    return ELEMENT_BYTES + this.keys[i]!.length;
+  /** This branch with the pages its children became in the place of those in memory. */
+  withWrittenChildren(): BranchNode {
+    const written = new BranchNode(this.#base, false);
+    for (let i = 0; i < this.count; i++) {
+      const child = this.#children[i];
+      if (child === undefined) {
+        written.#push(this.#keys[i]!, this.#childIDs[i]!);
+        written.sizeBytes += this.entryBytesAt(i);
+      } else for (const part of child.parts!) written.push(part.key, part.pageID);
+    }
+    return written;
   }
 
   encode(start: number, end: number, id: number, overflow: number, target: Uint8Array): void {
@@ -213,30 +296,28 @@ export class BranchNode {
     let element = PAGE_HEADER_BYTES;
     let at = PAGE_HEADER_BYTES + (end - start) * ELEMENT_BYTES;
     for (let i = start; i < end; i++, element += ELEMENT_BYTES) {
-      const key = this.keys[i]!;
-      writeUint32(target, element, at - element);
-      writeUint32(target, element + 4, key.length);
-      writeUint64(target, element + 8, this.childIDs[i]!);
-      target.set(key, at);
-      at += key.length;
+      const own = this.#keys[i]!;
+      if (typeof own === "number") at = this.#base!.copyEntry(own, target, element, at);
+      else {
+        writeUint32(target, element, at - element);
+        writeUint32(target, element + 4, own.length);
+        target.set(own, at);
+        at += own.length;
+      }
+      writeUint64(target, element + 8, this.#childIDs[i]!);
     }
+  }
+
+  #push(key: number | Uint8Array, childID: number): void {
+    this.#keys.push(key);
+    this.#childIDs.push(childID);
+    this.#children.push(undefined);
   }
 }
 
 /** Takes a page into memory to change it. */
 export function nodeFromPage(page: Page): TreeNode {
-  const node = page.isLeaf ? new LeafNode(page) : new BranchNode(page);
-  if (node.isLeaf) {
-    for (let i = 0; i < page.count; i++) {
-      const value = page.valueAt(i);
-      node.keys.push(page.keyAt(i));
-      node.values.push(page.isBucketAt(i) ? new BucketValue(value) : value);
-      node.sizeBytes += node.entryBytes(i);
-    }
-  } else {
-    for (let i = 0; i < page.count; i++) node.push(page.keyAt(i), page.childIDAt(i), undefined);
-  }
-  return node;
+  return page.isLeaf ? new LeafNode(page) : new BranchNode(page);
 }
 
 /**
@@ -256,7 +337,7 @@ export function splitEnds(node: TreeNode, pageBytes: number, fill: number): numb
   let start = 0;
   let size = PAGE_HEADER_BYTES;
   for (let i = 0; i < count; i++) {
-    const entry = node.entryBytes(i);
+    const entry = node.entryBytesAt(i);
     const limit = i - start >= 2 ? threshold : pageBytes;
     if (size + entry > limit && i - start >= entriesMin && count - i >= entriesMin) {
       ends.push(i);
@@ -272,15 +353,4 @@ export function splitEnds(node: TreeNode, pageBytes: number, fill: number): numb
 
 function lengthOf(value: LeafValue): number {
   return value instanceof BucketValue ? value.bytes.length : value.length;
-}
-
-function lowerBound(keys: readonly Uint8Array[], key: Uint8Array): number {
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (compareBytes(keys[middle]!, key) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -2,7 +2,8 @@
  * A branch or leaf page as it is on disk, read in place.
  *
  * Invariants, checked once in `parsePage`, so that look-ups need no checks of their own:
- * - `bytes` is the page with its continuation pages; all elements, keys and values lie within.
+ * - `bytes` is the page with its continuation pages; all elements, keys and values lie within,
+ *   and together take no more than it.
  * - A leaf's keys have 1 to 32768 bytes.
  * - A child page id is in [2, number of pages in the file).
  * Not checked here: that keys are in order, and that no page is reached twice.
@@ -20,7 +21,11 @@ import {
   readUint16,
   readUint32,
   readUint64,
+  writeUint32,
 } from "./format.ts";
+
+/** More bytes than this are copied faster by `set`, which needs a view. */
+const COPY_BYTES_MAX = 64;
 
 /** What a page is called in an error text. */
 export function kindName(kind: number): string {
@@ -106,6 +111,32 @@ export class Page {
     return bytes.subarray(start, start + readUint32(bytes, element + 12));
   }
 
+  /** What the entry takes in a page: element, key and value. */
+  entryBytesAt(i: number): number {
+    const { bytes } = this;
+    const element = PAGE_HEADER_BYTES + i * ELEMENT_BYTES;
+    if (!this.isLeaf) return ELEMENT_BYTES + readUint32(bytes, element + 4);
+    return ELEMENT_BYTES + readUint32(bytes, element + 8) + readUint32(bytes, element + 12);
+  }
+
+  /**
+   * Copies an entry into another page: the element to `element`, key and value to `at`.
+   *
+   * @returns where the value ends
+   */
+  copyEntry(i: number, target: Uint8Array, element: number, at: number): number {
+    const { bytes } = this;
+    const from = PAGE_HEADER_BYTES + i * ELEMENT_BYTES;
+    for (let k = 0; k < ELEMENT_BYTES; k++) target[element + k] = bytes[from + k]!;
+    const position = this.isLeaf ? 4 : 0;
+    const start = from + readUint32(bytes, from + position);
+    const length = this.entryBytesAt(i) - ELEMENT_BYTES;
+    writeUint32(target, element + position, at - element);
+    if (length > COPY_BYTES_MAX) target.set(bytes.subarray(start, start + length), at);
+    else for (let k = 0; k < length; k++) target[at + k] = bytes[start + k]!;
+    return at + length;
+  }
+
   isBucketAt(i: number): boolean {
     return (this.bytes[PAGE_HEADER_BYTES + i * ELEMENT_BYTES]! & ELEMENT_IS_BUCKET) !== 0;
   }
@@ -154,15 +185,20 @@ export function parsePage(
 
 function checkLeafElements(bytes: Uint8Array, id: number, count: number, origin: PageOrigin): void {
   const end = PAGE_HEADER_BYTES + count * ELEMENT_BYTES;
+  let total = end;
   for (let element = PAGE_HEADER_BYTES; element < end; element += ELEMENT_BYTES) {
     const keyStart = element + readUint32(bytes, element + 4);
     const keyBytes = readUint32(bytes, element + 8);
-    const valueEnd = keyStart + keyBytes + readUint32(bytes, element + 12);
-    if (keyStart < end || valueEnd > bytes.length) throw badElement(origin, id, element);
+    const valueBytes = readUint32(bytes, element + 12);
+    if (keyStart < end || keyStart + keyBytes + valueBytes > bytes.length) {
+      throw badElement(origin, id, element);
+    }
     if (keyBytes === 0 || keyBytes > KEY_BYTES_MAX) {
       throw fault(origin, `page ${id}: key of ${keyBytes} bytes`);
     }
+    total += keyBytes + valueBytes;
   }
+  if (total > bytes.length) throw fault(origin, `page ${id}: elements overlap`);
 }
 
 function checkBranchElements(
@@ -172,15 +208,20 @@ function checkBranchElements(
   origin: PageOrigin,
 ): void {
   const end = PAGE_HEADER_BYTES + count * ELEMENT_BYTES;
+  let total = end;
   for (let element = PAGE_HEADER_BYTES; element < end; element += ELEMENT_BYTES) {
     const keyStart = element + readUint32(bytes, element);
-    const keyEnd = keyStart + readUint32(bytes, element + 4);
-    if (keyStart < end || keyEnd > bytes.length) throw badElement(origin, id, element);
+    const keyBytes = readUint32(bytes, element + 4);
+    if (keyStart < end || keyStart + keyBytes > bytes.length) {
+      throw badElement(origin, id, element);
+    }
     const child = readUint64(bytes, element + 8);
     if (child < FIRST_DATA_PAGE || child >= origin.filePages) {
       throw fault(origin, `page ${id}: child page ${child} is out of bounds`);
     }
+    total += keyBytes;
   }
+  if (total > bytes.length) throw fault(origin, `page ${id}: elements overlap`);
 }
 
 function badElement(origin: PageOrigin, id: number, element: number): CorruptionError {

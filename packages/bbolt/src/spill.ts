@@ -10,14 +10,7 @@
 import { EMPTY_BYTES, invariant } from "@etcd-ts/base";
 import { type TreeBucket, pageIDOf } from "./bucket.ts";
 import { PAGE_HEADER_BYTES } from "./format.ts";
-import {
-  BranchNode,
-  BucketValue,
-  LeafNode,
-  type NodePart,
-  type TreeNode,
-  splitEnds,
-} from "./node.ts";
+import { BranchNode, LeafNode, type NodePart, type TreeNode, splitEnds } from "./node.ts";
 import { Page } from "./page.ts";
 import type { Slices } from "./slices.ts";
 
@@ -82,7 +75,7 @@ async function spillTree(bucket: TreeBucket, context: SpillContext): Promise<Lea
   let parts = root.parts!;
   while (parts.length > 1) {
     const above = new BranchNode();
-    for (const part of parts) above.push(part.key, part.pageID, undefined);
+    for (const part of parts) above.push(part.key, part.pageID);
     parts = await writeNode(above, bucket, context);
   }
   bucket.rootPageID = parts[0]!.pageID;
@@ -91,7 +84,8 @@ async function spillTree(bucket: TreeBucket, context: SpillContext): Promise<Lea
 
 function isInlineable(leaf: LeafNode, pageBytes: number): boolean {
   if (leaf.sizeBytes > pageBytes / 4) return false;
-  return !leaf.values.some((value) => value instanceof BucketValue);
+  for (let i = 0; i < leaf.count; i++) if (leaf.isBucketAt(i)) return false;
+  return true;
 }
 
 /** Nodes in memory by depth, the root first. */
@@ -102,7 +96,10 @@ function levelsOf(root: TreeNode): TreeNode[][] {
     const below: TreeNode[] = [];
     for (const node of level) {
       if (node.isLeaf) continue;
-      for (const child of node.children) if (child !== undefined) below.push(child);
+      for (let i = 0; i < node.count; i++) {
+        const child = node.childAt(i);
+        if (child !== undefined) below.push(child);
+      }
     }
     level = below;
   }
@@ -123,9 +120,9 @@ async function rebalance(
   let root = start;
   while (!root.isLeaf && root.count <= 1) {
     giveUpOrigin(root, context);
-    const child = root.children[0];
+    const child = root.count === 0 ? undefined : root.childAt(0);
     if (root.count === 1 && child === undefined) {
-      bucket.rootPageID = root.childIDs[0]!;
+      bucket.rootPageID = root.childIDAt(0);
       bucket.rootNode = undefined;
       return;
     }
@@ -138,7 +135,7 @@ async function rebalance(
 function mergeChildren(bucket: TreeBucket, parent: BranchNode, context: SpillContext): void {
   const small = Math.floor(context.pageBytes * bucket.fillPercent) / 2;
   for (let i = 0; i < parent.count;) {
-    const child = parent.children[i];
+    const child = parent.childAt(i);
     if (child === undefined || !child.isUnbalanced) {
       i++;
       continue;
@@ -156,8 +153,9 @@ function mergeChildren(bucket: TreeBucket, parent: BranchNode, context: SpillCon
     }
     i = Math.max(0, i - 1);
     const left = bucket.childNodeOf(parent, i);
-    merge(bucket, left, bucket.childNodeOf(parent, i + 1));
-    giveUpOrigin(parent.children[i + 1]!, context);
+    const right = bucket.childNodeOf(parent, i + 1);
+    merge(bucket, left, right);
+    giveUpOrigin(right, context);
     parent.removeAt(i + 1);
     left.isUnbalanced = true;
   }
@@ -179,35 +177,24 @@ async function writeNode(
   context: SpillContext,
 ): Promise<NodePart[]> {
   const { pageBytes, slices } = context;
-  const whole = node.isLeaf ? node : withWrittenChildren(node);
+  const whole = node.isLeaf ? node : node.withWrittenChildren();
   giveUpOrigin(node, context);
   const parts: NodePart[] = [];
   let start = 0;
   for (const end of splitEnds(whole, pageBytes, bucket.fillPercent)) {
     let size = PAGE_HEADER_BYTES;
-    for (let i = start; i < end; i++) size += whole.entryBytes(i);
+    for (let i = start; i < end; i++) size += whole.entryBytesAt(i);
     invariant(end - start < 0xffff, () => `writeNode: ${end - start} entries in a page`);
     const pageCount = Math.ceil(size / pageBytes);
     const pageID = context.take(pageCount);
     const bytes = new Uint8Array(pageCount * pageBytes);
     whole.encode(start, end, pageID, pageCount - 1, bytes);
     context.add(new Page(pageID, bytes, whole.isLeaf, end - start, pageCount));
-    parts.push({ key: start < whole.count ? whole.keys[start]! : EMPTY_BYTES, pageID });
+    parts.push({ key: start < whole.count ? whole.keyAt(start) : EMPTY_BYTES, pageID });
     start = end;
     if (slices.isDue()) await slices.pause();
   }
   return parts;
-}
-
-/** The branch with the pages its children became. */
-function withWrittenChildren(branch: BranchNode): BranchNode {
-  const whole = new BranchNode();
-  for (let i = 0; i < branch.count; i++) {
-    const child = branch.children[i];
-    if (child === undefined) whole.push(branch.keys[i]!, branch.childIDs[i]!, undefined);
-    else for (const part of child.parts!) whole.push(part.key, part.pageID, undefined);
-  }
-  return whole;
 }
 
 function giveUpOrigin(node: TreeNode, context: SpillContext): void {
