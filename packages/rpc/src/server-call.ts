@@ -43,6 +43,8 @@ export interface CallSink<O> {
   setPaused(paused: boolean): void;
 }
 
+const NOTHING: unknown[] = [];
+
 const OK_STATUS: { readonly code: GrpcCode; readonly message: string } = {
   code: GRPC_CODES.OK,
   message: "",
@@ -64,11 +66,12 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
   #intercepted = 0;
   #finished = false;
   #cancelReason: RpcError | undefined;
-  #cancelHooks: (() => void)[] = [];
+  /** Lists are made when they are needed: most calls are unary and need none. */
+  #cancelHooks: (() => void)[] | undefined;
   #messageHook: ((message: unknown) => void) | undefined;
   #endHook: (() => void) | undefined;
   #drainHook: (() => void) | undefined;
-  #waiting: unknown[] = [];
+  #waiting: unknown[] | undefined;
   #received = 0;
   #remoteEnded = false;
   #endDelivered = false;
@@ -117,7 +120,7 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
     }
     if (this.#received > 1 && this.method.kind === "serverStream") return;
     for (let i = 0; i < this.#intercepted; i++) this.#interceptors[i]!.onMessageReceived?.(this);
-    this.#waiting.push(message);
+    (this.#waiting ??= []).push(message);
     this.#deliver();
   }
 
@@ -142,8 +145,8 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
     this.#cancelReason = reason;
     this.#close(reason.grpcCode, reason.message);
     const hooks = this.#cancelHooks;
-    this.#cancelHooks = [];
-    for (const run of hooks) run();
+    this.#cancelHooks = undefined;
+    if (hooks !== undefined) for (const run of hooks) run();
   }
 
   /** What was queued in the sink has gone out. */
@@ -167,7 +170,7 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
 
   onCancel(run: () => void): void {
     if (this.#cancelReason !== undefined) run();
-    else if (!this.#finished) this.#cancelHooks.push(run);
+    else if (!this.#finished) (this.#cancelHooks ??= []).push(run);
   }
 
   sendHeaders(metadata: Metadata): void {
@@ -235,11 +238,13 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
     run: (request: unknown, call: UnaryCall<unknown>) => void,
   ): void {
     if (this.#received > 1) return;
-    this.#guard(() => {
+    try {
       if (!this.#intercept(request)) return;
       for (const interceptor of this.#interceptors) interceptor.onMessageReceived?.(this);
       run(request, this);
-    });
+    } catch (error) {
+      this.fail(rpcErrorFrom(error));
+    }
   }
 
   /** @returns whether the handler may run */
@@ -274,12 +279,12 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
   }
 
   #deliverAll(): void {
-    const waiting = this.#waiting;
+    const waiting = this.#waiting ?? NOTHING;
     let next = 0;
     while (next < waiting.length && this.#mayDeliver() && this.#messageHook !== undefined) {
       this.#messageHook(waiting[next++]);
     }
-    waiting.splice(0, next);
+    if (next > 0) waiting.splice(0, next);
     const end = this.#endHook;
     if (end === undefined || !this.#remoteEnded || this.#endDelivered) return;
     if (waiting.length > 0 || !this.#mayDeliver()) return;
@@ -310,7 +315,7 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
   #close(code: GrpcCode, message: string): void {
     invariant(!this.#finished, () => `ServerCall: ${this.method.path} finished twice`);
     this.#finished = true;
-    this.#waiting = [];
+    this.#waiting = undefined;
     for (let i = this.#intercepted - 1; i >= 0; i--) {
       this.#interceptors[i]!.onFinish?.(this, code, message);
     }

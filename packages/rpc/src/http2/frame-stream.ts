@@ -96,7 +96,8 @@ export abstract class FrameStream {
   isClosed = false;
   /** Bytes the connection counts for this stream. */
   heldBytes = 0;
-  #queue: Uint8Array[] = [];
+  /** Made when the first bytes have to wait. */
+  #queue: Uint8Array[] | undefined;
   #queueOffset = 0;
   #queuedBytes = 0;
   #endsWhenSent = false;
@@ -127,7 +128,7 @@ export abstract class FrameStream {
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
-    this.#queue = [];
+    this.#queue = undefined;
     this.#queuedBytes = 0;
     this.host.hold(-this.heldBytes);
     this.heldBytes = 0;
@@ -218,6 +219,7 @@ export abstract class FrameStream {
   /** Sends `bytes`, now or later; they must not change. */
   protected enqueue(bytes: Uint8Array): void {
     if (this.isClosed || bytes.length === 0) return;
+    this.#queue ??= [];
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
     this.heldBytes += bytes.length;
@@ -248,10 +250,11 @@ export abstract class FrameStream {
     const { host } = this;
     let at = appendFrame(host.output, bytes, FrameType.DATA, 0, this.id);
     const buffer = host.output.buffer;
+    const queue = this.#queue!;
     let left = bytes;
     let used = 0;
     while (left > 0) {
-      const chunk = this.#queue[used]!;
+      const chunk = queue[used]!;
       const partBytes = Math.min(left, chunk.length - this.#queueOffset);
       buffer.set(chunk.subarray(this.#queueOffset, this.#queueOffset + partBytes), at);
       at += partBytes;
@@ -261,7 +264,7 @@ export abstract class FrameStream {
       used++;
       this.#queueOffset = 0;
     }
-    if (used > 0) this.#queue.splice(0, used);
+    if (used > 0) queue.splice(0, used);
     this.#queuedBytes -= bytes;
     this.heldBytes -= bytes;
     host.hold(-bytes);

@@ -30,6 +30,16 @@ const INTEGER_BYTES_MAX = 4;
 /** A scratch buffer that has grown beyond this is let go. */
 const SCRATCH_KEPT_BYTES = 64 * 1024;
 
+/** Literals that are remembered, and the length of one. */
+const LITERALS_MASK = 15;
+const LITERAL_BYTES_MAX = 0x7f;
+
+interface KnownLiteral {
+  /** The value as it was encoded, with its length. */
+  readonly bytes: Uint8Array;
+  readonly field: HeaderField;
+}
+
 let scratch = Buffer.allocUnsafeSlow(1024);
 
 export class HpackDecoder {
@@ -37,6 +47,8 @@ export class HpackDecoder {
     { length: RING_ENTRIES },
     () => undefined,
   );
+  /** Literals seen lately, by a hash of their encoded value. */
+  readonly #literals: (KnownLiteral | undefined)[] = [];
   /** Entries ever added; the newest is the one before. */
   #added = 0;
   #entries = 0;
@@ -87,8 +99,30 @@ export class HpackDecoder {
     const isIndexed = first >= 0x40;
     const index = this.#integer(isIndexed ? 0x3f : 0x0f);
     const header = index === 0 ? new HeaderName(this.#string()) : this.#field(index).header;
+    if (!isIndexed && index !== 0) return this.#repeatedLiteral(header);
     const field = new HeaderField(header, this.#string());
     if (isIndexed) this.#add(field);
+    return field;
+  }
+
+  /** Some clients never index a path, and send it in full with each call. */
+  #repeatedLiteral(header: HeaderName): HeaderField {
+    const bytes = this.#bytes;
+    const start = this.#at;
+    const end = start + 1 + ((bytes[start] ?? 0) & 0x7f);
+    if (end > this.#end || end - start > LITERAL_BYTES_MAX) {
+      return new HeaderField(header, this.#string());
+    }
+    let hash = end - start;
+    for (let i = start; i < end; i++) hash = (hash * 31 + bytes[i]!) | 0;
+    const slot = hash & LITERALS_MASK;
+    const known = this.#literals[slot];
+    if (known?.field.header === header && isSame(known.bytes, bytes, start, end)) {
+      this.#at = end;
+      return known.field;
+    }
+    const field = new HeaderField(header, this.#string());
+    this.#literals[slot] = { bytes: bytes.slice(start, end), field };
     return field;
   }
 
@@ -161,4 +195,10 @@ export class HpackDecoder {
     if (decodedBytes < 0) throw new HpackError("a malformed Huffman code");
     return target.toString("latin1", 0, decodedBytes);
   }
+}
+
+function isSame(known: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  if (known.length !== end - start) return false;
+  for (let i = 0; i < known.length; i++) if (known[i] !== bytes[start + i]) return false;
+  return true;
 }
