@@ -26,8 +26,8 @@ const TIMINGS: Partial<TransportTimings> = {
   connectionTimeoutMs: 1500,
   dialRetryMs: 20,
   snapshotStallTimeoutMs: 3000,
-  probeIntervalMs: 100,
-  probeReportMs: 400,
+  probeIntervalMs: 50,
+  probeReportMs: 2000,
 };
 
 export interface TestMemberOptions {
