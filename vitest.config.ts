@@ -5,6 +5,8 @@ export default defineConfig({
   ssr: { resolve: { conditions: ["source"], externalConditions: ["source"] } },
   test: {
     include: ["packages/*/src/**/*.test.ts", "cmd/*/src/**/*.test.ts", "tests/e2e/**/*.test.ts"],
-    testTimeout: 30_000,
+    testTimeout: 60_000,
+    // The difference of two large values would take longer than the tests.
+    diff: { truncateThreshold: 200 },
   },
 });

@@ -129,7 +129,13 @@ export class MemberCore {
       expiredRetryMs: requestTimeoutMs(config),
     });
     lessor.recover();
+    let core: MemberCore | undefined = undefined as MemberCore | undefined;
     const store = await MvccStore.open({
+      // Background work that meets a damaged record ends the member, not the process.
+      onFatal: (error) => {
+        if (core === undefined) throw error;
+        core.fail(error);
+      },
       backend,
       leases: lessor,
       clock: ports.clock,
@@ -139,7 +145,8 @@ export class MemberCore {
       compactionSleepMs: config.compactionSleepMs,
     });
     lessor.setWriter(() => store.write());
-    return new MemberCore(config, ports, boot, { auth, lessor, store }, events);
+    core = new MemberCore(config, ports, boot, { auth, lessor, store }, events);
+    return core;
   }
 
   private constructor(

@@ -118,6 +118,8 @@ export function answerVote(raft: Raft, message: Message): void {
 
 export function rejectVote(raft: Raft, message: Message): void {
   logVote(raft, "rejected", message);
+  // A member that has seen no term yet has none to say no with; the candidate asks again.
+  if (raft.term === 0) return;
   raft.send({
     type: message.type === "MsgVote" ? "MsgVoteResp" : "MsgPreVoteResp",
     to: message.from,

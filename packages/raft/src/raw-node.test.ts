@@ -648,6 +648,16 @@ describe("step()", () => {
       { numRuns: 300 },
     );
   });
+
+  test("a pre-vote that is refused before the first term gets no answer", () => {
+    const group = new Group(3, { checkQuorum: true, preVote: true });
+    const member = group.at(1n);
+    member.node.campaign();
+    while (member.node.hasReady()) work(member);
+    expect(() =>
+      member.node.step(newMessage({ type: "MsgPreVote", from: 2n, term: 1 })),
+    ).not.toThrow();
+  });
 });
 
 describe("ready()", () => {
