@@ -269,12 +269,7 @@ class Bootstrap {
 
   async #restart(hasDatabase: boolean): Promise<Bootstrapped> {
     const { logger } = this.#ports;
-    const valid = await WriteAheadLog.validSnapshots(
-      this.#ports.disk,
-      this.#paths.wal,
-      this.#walOptions(),
-    );
-    const snapshot = await this.#snapshotter.loadNewestAvailable(valid);
+    const snapshot = await this.#loadSnapshot();
     if (snapshot === undefined) logger.info("No snapshot found. Recovering WAL from scratch!");
     const backend = await this.#recoverBackend(hasDatabase, snapshot);
     try {
@@ -283,6 +278,14 @@ class Bootstrap {
       await backend.close();
       throw error;
     }
+  }
+
+  /** The newest snapshot the log knows of. Without any file the log need not be read for that. */
+  async #loadSnapshot(): Promise<Snapshot | undefined> {
+    if (!(await this.#snapshotter.hasSnapshots())) return undefined;
+    const { disk } = this.#ports;
+    const valid = await WriteAheadLog.validSnapshots(disk, this.#paths.wal, this.#walOptions());
+    return this.#snapshotter.loadNewestAvailable(valid);
   }
 
   async #restartOn(

@@ -84,6 +84,11 @@ export class Snapshotter {
     return this.#loadMatching(({ metadata }) => known.has(`${metadata.term}-${metadata.index}`));
   }
 
+  /** Whether there is any file to load from. */
+  async hasSnapshots(): Promise<boolean> {
+    return (await this.#names()).length > 0;
+  }
+
   /** Where the database received with the snapshot at `index` is kept. */
   databasePath(index: number): string {
     return `${this.#directory}/${hex16(index)}${DATABASE_SUFFIX}`;
@@ -156,11 +161,14 @@ export class Snapshotter {
     }
   }
 
+  /** In order of term and index. */
+  async #names(): Promise<string[]> {
+    const names = await this.#disk.list(this.#directory);
+    return names.filter((name) => /^[0-9a-f]{16}-[0-9a-f]{16}\.snap$/.test(name));
+  }
+
   async #loadMatching(isWanted: (snapshot: Snapshot) => boolean): Promise<Snapshot | undefined> {
-    const names = (await this.#disk.list(this.#directory)).filter((name) =>
-      /^[0-9a-f]{16}-[0-9a-f]{16}\.snap$/.test(name),
-    );
-    for (const name of names.reverse()) {
+    for (const name of (await this.#names()).reverse()) {
       const snapshot = await this.#readOrSetAside(`${this.#directory}/${name}`);
       if (snapshot !== undefined && isWanted(snapshot)) return snapshot;
     }
