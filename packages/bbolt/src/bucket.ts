@@ -121,6 +121,12 @@ export class TreeBucket implements Bucket {
     return this.treeCursor();
   }
 
+  passingCursor(): Cursor {
+    this.assertUsable();
+    invariant(!this.context.isWritable, () => "passingCursor: the transaction writes");
+    return new TreeCursor(this, true);
+  }
+
   treeCursor(): TreeCursor {
     this.assertUsable();
     return new TreeCursor(this);

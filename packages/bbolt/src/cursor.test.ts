@@ -1,4 +1,4 @@
-import { MemoryDisk, compareBytes, utf8FromString } from "@etcd-ts/base";
+import { MemoryDisk, compareBytes, stringFromUtf8, utf8FromString } from "@etcd-ts/base";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Bucket, type Cursor, Database } from "./index.ts";
@@ -54,6 +54,58 @@ describe("Cursor", () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  test("a passing cursor sees what others see, and keeps no leaves", async () => {
+    const disk = new MemoryDisk();
+    const db = await Database.open(disk, "/db", { pageBytes: 512 });
+    const writer = db.beginWrite();
+    const bucket = writer.createBucket(bytes("b"));
+    // Leaves of many sizes, some with overflow pages.
+    for (const n of row(3000)) bucket.put(keyOf(n), new Uint8Array(n % 97 === 0 ? 2000 : n % 50));
+    await writer.commit();
+    await db.close();
+    const again = await Database.open(disk, "/db");
+    const reader = again.beginRead();
+    const passing = reader.bucket(bytes("b"))!.passingCursor();
+    const seen: string[] = [];
+    const shown = (entry: { key: Uint8Array; value: Uint8Array | undefined }): string =>
+      `${stringFromUtf8(entry.key)} ${entry.value?.length}`;
+    for (let entry = passing.first(); entry !== undefined; entry = passing.next()) {
+      seen.push(shown(entry));
+    }
+    expect(passing.next()).toBeUndefined();
+    expect(again.stats().cachedBytes).toBeLessThan(again.stats().fileBytes / 4);
+    const plain = reader.bucket(bytes("b"))!.cursor();
+    for (const n of [5, 2990, 6, 7, 1500, 1501, 3500, 0]) {
+      expect(passing.find(keyOf(n))).toEqual(plain.find(keyOf(n)));
+      expect(passing.seek(keyOf(n))).toEqual(plain.seek(keyOf(n)));
+    }
+    const expected: string[] = [];
+    for (let entry = plain.first(); entry !== undefined; entry = plain.next()) {
+      expected.push(shown(entry));
+    }
+    expect(seen).toEqual(expected);
+  });
+
+  test("a passing cursor refuses to go on once something else was read", async () => {
+    const disk = new MemoryDisk();
+    const db = await Database.open(disk, "/db", { pageBytes: 512 });
+    const writer = db.beginWrite();
+    const bucket = writer.createBucket(bytes("b"));
+    for (const n of row(6000)) bucket.put(keyOf(n), new Uint8Array(100));
+    await writer.commit();
+    await db.close();
+    const reader = (await Database.open(disk, "/db")).beginRead();
+    const one = reader.bucket(bytes("b"))!.passingCursor();
+    const other = reader.bucket(bytes("b"))!.passingCursor();
+    one.first();
+    for (let i = 0; i < 100; i++) one.next();
+    other.seek(keyOf(4000));
+    for (let i = 0; i < 1000; i++) other.next();
+    expect(() => one.next()).toThrow("something else was read");
+    expect(() => one.previous()).toThrow("in order only");
+    expect(one.find(keyOf(3))).toEqual(new Uint8Array(100));
   });
 
   test("finds nothing in an empty bucket", async () => {

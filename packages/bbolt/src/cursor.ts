@@ -31,9 +31,15 @@ export class TreeCursor implements Cursor {
   readonly #positions: number[] = [];
   #leaf: LeafHolder | undefined;
   #i = 0;
+  /** Leaves pass by: they are not kept in the cache, and their bytes are soon written over. */
+  readonly #isPassing: boolean;
+  /** Branches above each leaf, once one was reached; of a passing cursor. */
+  #leafDepth = -1;
+  #windowVersion = 0;
 
-  constructor(bucket: TreeBucket) {
+  constructor(bucket: TreeBucket, isPassing = false) {
     this.#bucket = bucket;
+    this.#isPassing = isPassing;
   }
 
   first(): CursorEntry | undefined {
@@ -66,17 +72,21 @@ export class TreeCursor implements Cursor {
     this.#bucket.assertUsable();
     if (this.#place === "unset" || this.#place === "start") return this.first();
     if (this.#place === "end") return undefined;
-    const key = this.#key!;
+    if (this.#isPassing) this.#assertPassing();
+    let key = this.#key!;
     if (this.#place === "on" && this.#version === this.#bucket.version) this.#i++;
     else {
       if (!this.#find(key)) return this.#settle(false, "end");
       if (this.#leaf!.compareKeyAt(this.#i, key) === 0) this.#i++;
     }
+    // The key is compared with the next leaf's, which may be read over it.
+    if (this.#isPassing && this.#i >= this.#leaf!.count) key = key.slice();
     return this.#settle(this.#i < this.#leaf!.count || this.#nextLeaf(key), "end");
   }
 
   previous(): CursorEntry | undefined {
     this.#bucket.assertUsable();
+    invariant(!this.#isPassing, () => "Cursor.previous: leaves pass by in order only");
     if (this.#place === "unset" || this.#place === "end") return this.last();
     if (this.#place === "start") return undefined;
     const key = this.#key!;
@@ -108,7 +118,7 @@ export class TreeCursor implements Cursor {
       const i = holder.childPosition(key);
       holder = this.#enter(holder, i);
     }
-    this.#leaf = holder;
+    this.#reach(holder);
     return holder;
   }
 
@@ -117,6 +127,9 @@ export class TreeCursor implements Cursor {
     const leaf = this.#leaf;
     if (leaf === undefined || leaf.count === 0) return false;
     if (this.#version !== this.#bucket.version) return false;
+    if (this.#isPassing && this.#windowVersion !== this.#bucket.context.store.windowVersion) {
+      return false;
+    }
     return leaf.compareKeyAt(0, key) <= 0 && leaf.compareKeyAt(leaf.count - 1, key) >= 0;
   }
 
@@ -132,14 +145,38 @@ export class TreeCursor implements Cursor {
     this.#bucket.assertDepth(this.#branches.length, branch);
     this.#branches.push(branch);
     this.#positions.push(i);
+    return this.#child(branch, i);
+  }
+
+  /** Child `i` of the last branch of the path. */
+  #child(branch: BranchHolder, i: number): Holder {
+    if (this.#isPassing && this.#branches.length === this.#leafDepth) {
+      const page = this.#bucket.context.store.passingPage(branch.childIDAt(i));
+      // In a sound file it is a leaf; a branch would have to outlive the window.
+      if (page.isLeaf) return page;
+    }
     return this.#bucket.childOf(branch, i);
+  }
+
+  #reach(leaf: LeafHolder): void {
+    this.#leaf = leaf;
+    if (!this.#isPassing) return;
+    this.#leafDepth = this.#branches.length;
+    this.#windowVersion = this.#bucket.context.store.windowVersion;
+  }
+
+  #assertPassing(): void {
+    invariant(
+      this.#leaf === undefined || this.#windowVersion === this.#bucket.context.store.windowVersion,
+      () => "Cursor.next: something else was read while leaves pass by",
+    );
   }
 
   /** Follows the first or the last children down to a leaf. */
   #descend(from: Holder, toLast: boolean): void {
     let holder = from;
     while (!isLeafHolder(holder)) holder = this.#enter(holder, toLast ? holder.count - 1 : 0);
-    this.#leaf = holder;
+    this.#reach(holder);
     this.#i = toLast ? holder.count - 1 : 0;
   }
 
@@ -152,7 +189,7 @@ export class TreeCursor implements Cursor {
       this.#branches.length = level + 1;
       this.#positions.length = level + 1;
       this.#positions[level]! += 1;
-      this.#descend(this.#bucket.childOf(this.#branches[level]!, this.#positions[level]!), false);
+      this.#descend(this.#child(this.#branches[level]!, this.#positions[level]!), false);
       if (this.#leaf!.count > 0) break;
       this.#assertPassed(passed);
     }

@@ -33,6 +33,8 @@ export class PageStore {
   readonly pageBytes: number;
   hits = 0;
   misses = 0;
+  /** Grows whenever bytes that `passingPage` gave out may have been written over. */
+  windowVersion = 0;
   readonly #file: DiskFile;
   readonly #cacheBytesMax: number;
   #filePages: number;
@@ -83,7 +85,7 @@ export class PageStore {
 
   /**
    * As `page` for pages that are looked at once, best in file order: it is not kept, and its bytes
-   * are good only until the next call to this store.
+   * are good only while `windowVersion` stays the same.
    */
   passingPage(id: number): Page {
     return this.#pages.get(id) ?? this.#parse(id, this.#bytesOf(id, false));
@@ -111,6 +113,7 @@ export class PageStore {
   publish(filePages: number): void {
     this.#filePages = filePages;
     this.#windowEnd = this.#windowStart;
+    this.windowVersion++;
   }
 
   fault(id: number, text: string): CorruptionError {
@@ -167,6 +170,7 @@ export class PageStore {
     this.#window ??= new Uint8Array(READ_AHEAD_BYTES);
     const length = Math.min(READ_AHEAD_BYTES, this.#filePages * this.pageBytes - start);
     this.#windowEnd = this.#windowStart;
+    this.windowVersion++;
     this.readRaw(this.#window.subarray(0, length), start);
     this.#windowStart = start;
     this.#windowEnd = start + length;

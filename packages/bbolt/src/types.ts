@@ -77,6 +77,12 @@ export interface Bucket {
   /** Fine if there is no such key. @throws {DatabaseError} INCOMPATIBLE_VALUE for a bucket */
   delete(key: Uint8Array): void;
   cursor(): Cursor;
+  /**
+   * Of a reader: a cursor for long walks forward, which leaves the cache alone. Keys and values are
+   * good only until its next step or any other read of the database; `next` refuses to go on after
+   * one.
+   */
+  passingCursor(): Cursor;
   bucket(name: Uint8Array): Bucket | undefined;
   /** @throws {DatabaseError} BUCKET_NAME_REQUIRED, BUCKET_EXISTS, INCOMPATIBLE_VALUE */
   createBucket(name: Uint8Array): Bucket;

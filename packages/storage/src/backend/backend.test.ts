@@ -345,6 +345,24 @@ describe("Backend", () => {
     await world.clock.until(backend.close());
   });
 
+  test("hash() is the same while other long reads go on", async () => {
+    const world = newWorld();
+    const first = await openBackend(world);
+    for (let i = 0; i < 5000; i++) first.put("key", bytes(`${i}`), bytes("x".repeat(i % 500)));
+    await world.clock.until(first.close());
+    const backend = await openBackend(world, { cacheBytesMax: 64 * 1024 });
+    const alone = await world.clock.until(backend.hash());
+    const find = backend.finder("key", true);
+    const hashes = [backend.hash(), backend.hash(), backend.hash()];
+    for (let i = 0; i < 3; i++) {
+      world.clock.virtual.runNext();
+      expect(backend.range("key", bytes("4"), undefined).length).toBeGreaterThan(500);
+      expect(find(bytes("4321"))?.length).toBe(321);
+    }
+    expect(await world.clock.until(Promise.all(hashes))).toEqual([alone, alone, alone]);
+    await world.clock.until(backend.close());
+  });
+
   test("defragment() gives space back and goes on taking changes meanwhile", async () => {
     const world = newWorld();
     const backend = await openBackend(world);

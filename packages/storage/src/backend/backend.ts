@@ -20,7 +20,7 @@
 import { compareBytes, EtcdError, invariant } from "@etcd-ts/base";
 import type { Clock, Disk, Logger, Metrics, Timer } from "@etcd-ts/base";
 import { Database } from "@etcd-ts/bbolt";
-import type { Bucket, ReadTransaction } from "@etcd-ts/bbolt";
+import type { Bucket, Cursor, ReadTransaction } from "@etcd-ts/bbolt";
 import { BUCKETS } from "./bucket.ts";
 import type { BucketName } from "./bucket.ts";
 import { fillTransaction } from "./commit.ts";
@@ -170,12 +170,15 @@ export class Backend {
   /**
    * Reads of single keys, each cheap if it is near the one before: for many keys in order.
    *
+   * @param isPassing - values are good only until the next read, and pages are not kept: for keys
+   *   by the thousand
    * @returns as `get`; good until the bucket changes or the turn ends
    */
-  finder(bucket: BucketName): (key: Uint8Array) => Uint8Array | undefined {
+  finder(bucket: BucketName, isPassing: boolean): (key: Uint8Array) => Uint8Array | undefined {
     const newest = this.#buffer.bucket(bucket);
     const frozen = this.#frozen?.bucket(bucket);
-    const cursor = this.#committedBucket(bucket)?.cursor();
+    const committed = this.#committedBucket(bucket);
+    const cursor = isPassing ? committed?.passingCursor() : committed?.cursor();
     return (key) => {
       const change = newest?.get(key) ?? frozen?.get(key);
       return change === undefined ? cursor?.find(key) : change.value;
@@ -216,12 +219,32 @@ export class Backend {
     end: Uint8Array | undefined,
     visit: (key: Uint8Array, value: Uint8Array) => boolean,
   ): void {
+    const cursor = this.#committedBucket(bucket)?.cursor();
+    mergeScan(cursor, this.#layers(bucket), begin, end, visit);
+  }
+
+  /**
+   * As `scan` for long walks: pages are not kept, and what `visit` is given is good only while it
+   * runs. It may not read from the backend.
+   */
+  scanPassing(
+    bucket: BucketName,
+    begin: Uint8Array,
+    end: Uint8Array | undefined,
+    visit: (key: Uint8Array, value: Uint8Array) => boolean,
+  ): void {
+    const cursor = this.#committedBucket(bucket)?.passingCursor();
+    mergeScan(cursor, this.#layers(bucket), begin, end, visit);
+  }
+
+  /** Changes that are not in the file yet, the newest first. */
+  #layers(bucket: BucketName): BucketBuffer[] {
     const layers: BucketBuffer[] = [];
     for (const buffer of [this.#buffer, this.#frozen]) {
       const layer = buffer?.bucket(bucket);
       if (layer !== undefined && layer.size > 0) layers.push(layer);
     }
-    mergeScan(this.#committedBucket(bucket), layers, begin, end, visit);
+    return layers;
   }
 
   /**
@@ -521,14 +544,13 @@ function openDatabase(options: BackendOptions, path: string): Promise<Database> 
 
 /** Walks the file and the buffers above it together; a buffer's change hides the file's record. */
 function mergeScan(
-  bucket: Bucket | undefined,
+  cursor: Cursor | undefined,
   layers: readonly BucketBuffer[],
   begin: Uint8Array,
   end: Uint8Array | undefined,
   visit: (key: Uint8Array, value: Uint8Array) => boolean,
 ): void {
   const changes = layers.length === 0 ? undefined : new ChangeCursor(layers, begin);
-  const cursor = bucket?.cursor();
   let entry = cursor?.seek(begin);
   let change = changes?.peek();
   for (;;) {

@@ -30,12 +30,16 @@ export async function hashTransaction(
   for (const nameBytes of transaction.bucketNames()) {
     const name = stringFromUtf8(nameBytes);
     crc = crc32c(crc, nameBytes);
-    const cursor = transaction.bucket(nameBytes)!.cursor();
+    const cursor = transaction.bucket(nameBytes)!.passingCursor();
     for (let entry = cursor.first(); entry !== undefined; entry = cursor.next()) {
       if (entry.value === undefined || skip(name, entry.key)) continue;
       crc = crc32c(crc, entry.key);
       crc = crc32c(crc, entry.value);
-      if (slice.isOver(1 + (entry.value.length >>> 10))) await slice.pause();
+      if (!slice.isOver(1 + (entry.value.length >>> 10))) continue;
+      const key = entry.key.slice();
+      await slice.pause();
+      // Others have read meanwhile, so the place is found anew.
+      cursor.seek(key);
     }
   }
   return crc;

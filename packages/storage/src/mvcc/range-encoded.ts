@@ -149,7 +149,7 @@ class EncodedRange {
   #read(slice: Slice): boolean {
     const { backend } = this.#core;
     const batch = this.#batch;
-    const find = backend.finder("key");
+    const find = backend.finder("key", !batch.isInFileOrder);
     for (let i = this.#at; i < batch.keys.length; i++) {
       const position = batch.positionAt(i);
       const main = batch.mains[position]!;

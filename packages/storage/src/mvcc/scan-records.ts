@@ -6,7 +6,7 @@ import { readUint64 } from "../schema/numbers.ts";
 import type { MvccCore } from "./core.ts";
 import { encodeRevision, REVISION_BYTES, TOMBSTONE_BYTES } from "./revision.ts";
 
-/** One record; `key` is its revision, as stored. */
+/** One record; `key` is its revision, as stored. Bytes are good only during the visit. */
 export type RecordVisit = (
   main: number,
   sub: number,
@@ -33,7 +33,7 @@ export async function scanRecords(
   for (;;) {
     const { backend } = core;
     let isDone = true;
-    backend.scan("key", begin, end, (key, stored) => {
+    backend.scanPassing("key", begin, end, (key, stored) => {
       const isTombstone = key.length === TOMBSTONE_BYTES;
       const main = readUint64(key, 0);
       const sub = readUint64(key, REVISION_BYTES - 8);
