@@ -9,7 +9,7 @@
 
 import type { Disk, Logger } from "@etcd-ts/base";
 import { MemoryDisk } from "@etcd-ts/base";
-import { EtcdServer } from "@etcd-ts/etcdserver";
+import { EtcdServer, requestTimeoutMs } from "@etcd-ts/etcdserver";
 import { JsonGateway, RpcServer, ServiceTable } from "@etcd-ts/rpc";
 import {
   JsonLogger,
@@ -26,10 +26,11 @@ import { withUpgradeControl } from "./etcdhttp/access-control.ts";
 import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
 import { HealthEndpoints } from "./etcdhttp/health.ts";
 import { measureEventLoop } from "./event-loop-metrics.ts";
-import { createPeerHandler } from "./etcdhttp/peer-handler.ts";
 import { Listener } from "./listener.ts";
 import { parseListenURLs } from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
+import { peerQuestions } from "./peer-questions.ts";
+import { createPeerHandler, PeerServer, PeerTransportHTTP } from "./rafthttp/index.ts";
 import { serverConfig } from "./server-config.ts";
 import { V3Services } from "./v3rpc/index.ts";
 
@@ -73,6 +74,10 @@ export interface Etcd {
 const IN_PROCESS_URL = "http://127.0.0.1:0";
 /** How long calls that run may take to finish when the member stops. */
 const STOP_GRACE_MS = 2000;
+/** The same for answers to peers; streams to them have ended with the transport. */
+const PEER_STOP_GRACE_MS = 100;
+/** A peer that takes longer to accept a connection is not there. etcd adds the election timeout. */
+const PEER_DIAL_TIMEOUT_MS = 1000;
 
 /**
  * Starts a member for a Node program: on ephemeral ports and in memory unless told otherwise.
@@ -187,6 +192,7 @@ class Member implements Etcd {
   readonly #logger: Logger;
   readonly #services: V3Services;
   readonly #rpcServers: RpcServer[] = [];
+  #peerServer: PeerServer | undefined;
   readonly #end: (error: Error | undefined) => void;
   #stopping: Promise<void> | undefined;
 
@@ -224,11 +230,22 @@ class Member implements Etcd {
       if (member === undefined) ended.end(error);
       else member.#fail(error);
     };
-    const server = await EtcdServer.open(
-      serverConfig(config),
-      { disk, clock, random, logger, metrics },
-      { onFatal: fail, onRemoved: () => fail(undefined) },
-    );
+    let opened: EtcdServer | undefined = undefined as EtcdServer | undefined;
+    const transport = createTransport(config, { clock, logger, metrics, server: () => opened! });
+    const questions = peerQuestions(transport.client, logger);
+    let server: EtcdServer;
+    try {
+      server = await EtcdServer.open(
+        serverConfig(config),
+        { disk, clock, random, logger, metrics, transport, questions },
+        { onFatal: fail, onRemoved: () => fail(undefined) },
+      );
+    } catch (error) {
+      await transport.stop();
+      endMeasuring();
+      throw error;
+    }
+    opened = server;
     const table = new ServiceTable();
     const services = new V3Services({ table, server, clock, random, logger, metrics, config });
     member = new Member(config, bound, { server, services, metrics, logger }, ended);
@@ -240,6 +257,7 @@ class Member implements Etcd {
       electionTimeoutMs: config.electionTimeoutMs,
     });
     member.#createServers({ table, clock, health, commandLine: environment.commandLine });
+    member.#servePeers(transport, clock);
     server.start();
     const failure = await Promise.race([server.whenReady(), ended.promise]);
     if (failure !== undefined) throw failure;
@@ -296,10 +314,22 @@ class Member implements Etcd {
       this.#bound.metrics,
       new RpcServer({ ...http, httpHandler: createMetricsHandler({ metrics, health }) }),
     );
-    const peers = new RpcServer({ ...http, httpHandler: createPeerHandler(server) });
-    this.#listen(this.#bound.peer, peers);
-    // Other members and tools may ask before this member is published.
-    for (const listener of this.#bound.peer) serveOn(listener, peers);
+  }
+
+  /** Other members and tools may ask before this member is published. */
+  #servePeers(transport: PeerTransportHTTP, clock: NodeClock): void {
+    const handler = createPeerHandler({
+      server: this.server,
+      transport,
+      clock,
+      logger: this.#logger,
+      requestTimeoutMs: requestTimeoutMs(this.config),
+    });
+    const peers = new PeerServer({ handler, clock });
+    this.#peerServer = peers;
+    for (const listener of this.#bound.peer) {
+      listener.serve((socket) => peers.handleConnection(socket));
+    }
   }
 
   readonly #served: { listener: Listener; server: RpcServer }[] = [];
@@ -356,11 +386,39 @@ class Member implements Etcd {
     const closed = allListeners(this.#bound).map((listener) => listener.close());
     this.#services.close();
     await Promise.all(this.#rpcServers.map((server) => server.close(STOP_GRACE_MS)));
-    await Promise.all(closed);
+    // Peers are needed to the end: leadership is handed over to one of them.
     await this.server.stop();
+    await this.#peerServer?.close(PEER_STOP_GRACE_MS);
+    await Promise.all(closed);
     this.#logger.info("closed etcd server", about);
     this.#end(undefined);
   }
+}
+
+function createTransport(
+  config: EmbedConfig,
+  parts: {
+    clock: NodeClock;
+    logger: Logger;
+    metrics: PrometheusMetrics;
+    server: () => EtcdServer;
+  },
+): PeerTransportHTTP {
+  const { clock, logger, metrics, server } = parts;
+  return new PeerTransportHTTP({
+    identity: () => ({
+      memberID: server().facts().memberID,
+      clusterID: server().facts().clusterID,
+      peerURLs: config.initialAdvertisePeerURLs.map(({ text }) => text),
+    }),
+    clock,
+    logger,
+    metrics,
+    saveSnapshotDatabase: (chunks, index) => server().saveSnapshotDatabase(chunks, index),
+    onMemberRemoved: () => server().removedByPeers(),
+    dialTimeoutMs: PEER_DIAL_TIMEOUT_MS + config.electionTimeoutMs,
+    timings: { requestTimeoutMs: requestTimeoutMs(config) },
+  });
 }
 
 /** What a message may hold beside the largest request. */

@@ -77,11 +77,6 @@ function parseInitialCluster(config: EmbedConfig): ReadonlyMap<string, readonly 
       `couldn't find local name ${JSON.stringify(config.name)} in the initial cluster configuration`,
     );
   }
-  if (members.size > 1) {
-    throw new ConfigError(
-      `--initial-cluster names ${members.size} members; clusters of more than one are not built yet in etcd-ts`,
-    );
-  }
   const advertised = config.initialAdvertisePeerURLs.map(({ text }) => text);
   if (own.toSorted().join() !== advertised.toSorted().join()) {
     throw new ConfigError(

@@ -10,7 +10,7 @@
  * - Whatever is wrong is an error that names the file; nothing is repaired by dropping data.
  */
 
-import { EtcdError, decodeMessage, encodeMessage } from "@etcd-ts/base";
+import { decodeMessage, encodeMessage } from "@etcd-ts/base";
 import type { Disk } from "@etcd-ts/base";
 import { LogMetadataSchema, SERVER_VERSION, generatedCodec, parseVersion } from "@etcd-ts/api";
 import type { LogMetadata } from "@etcd-ts/api";
@@ -26,8 +26,12 @@ import {
 import { Snapshotter, WriteAheadLog } from "@etcd-ts/wal";
 import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
 
+import { BootstrapError } from "./bootstrap-error.ts";
+import { clusterToJoin, refuseIfBootstrapped } from "./join.ts";
 import { Cluster, encodeMemberContext } from "./membership/index.ts";
-import type { ServerConfig, ServerPorts } from "./server-api.ts";
+import type { MemberInfo, ServerConfig, ServerPorts } from "./server-api.ts";
+
+export { BootstrapError } from "./bootstrap-error.ts";
 
 /** How large a message between peers may be, in entries; part of what peers expect. */
 const MESSAGE_BYTES_MAX = 1024 * 1024;
@@ -42,11 +46,6 @@ const DIRECTORY_MODE = 0o700;
 const LogMetadataCodec = generatedCodec(LogMetadataSchema);
 const START_OF_LOG: WalSnapshot = { index: 0, term: 0, confState: undefined };
 
-/** Why a member cannot start on what it found or was told. */
-export class BootstrapError extends EtcdError {
-  readonly code = "BOOTSTRAP";
-}
-
 /** A member put together and not yet running. */
 export interface Bootstrapped {
   readonly memberID: bigint;
@@ -58,6 +57,11 @@ export interface Bootstrapped {
   readonly node: RawNode;
   /** The snapshot raft starts from; undefined: from the start of the log. */
   readonly snapshot: Snapshot | undefined;
+  /** Members of the cluster that is joined: they may send before the log tells of them. */
+  readonly remotes: readonly MemberInfo[];
+  readonly paths: DataPaths;
+  /** Opens the database anew, after another file took its name. */
+  readonly openBackend: () => Promise<Backend>;
 }
 
 /** Where things lie below the data directory. */
@@ -113,18 +117,11 @@ class Bootstrap {
     const { disk } = this.#ports;
     const hasLog = await WriteAheadLog.exists(disk, this.#paths.wal);
     const hasDatabase = (await disk.stat(this.#paths.database)) !== undefined;
-    this.#refuseUnbuilt(hasLog);
-    return hasLog ? this.#restart(hasDatabase) : this.#startNew();
-  }
-
-  #refuseUnbuilt(hasLog: boolean): void {
-    const { forceNewCluster, initialClusterState } = this.#config;
-    if (forceNewCluster) throw new BootstrapError("force-new-cluster is not implemented");
-    if (!hasLog && initialClusterState === "existing") {
-      throw new BootstrapError(
-        "joining an existing cluster is not implemented: initial-cluster-state must be new",
-      );
+    if (this.#config.forceNewCluster) {
+      throw new BootstrapError("force-new-cluster is not implemented");
     }
+    if (hasLog) return this.#restart(hasDatabase);
+    return this.#config.initialClusterState === "existing" ? this.#join() : this.#startNew();
   }
 
   /** Without a way to the others a member of many would wait for them in vain. */
@@ -192,8 +189,34 @@ class Bootstrap {
   }
 
   async #startNew(): Promise<Bootstrapped> {
+    this.#checkInitialCluster();
     const { config, ports } = { config: this.#config, ports: this.#ports };
-    const cluster = this.#initialCluster();
+    const cluster = Cluster.fromInitial(
+      config.initialClusterToken,
+      config.initialCluster,
+      ports.logger,
+    );
+    const self = cluster.memberByName(config.name)!;
+    await refuseIfBootstrapped(cluster, self, ports);
+    const founders = cluster
+      .members()
+      .map((member) => ({ id: member.id, context: encodeMemberContext(member) }));
+    return this.#layOut(cluster, founders, []);
+  }
+
+  async #join(): Promise<Bootstrapped> {
+    this.#checkInitialCluster();
+    const { cluster, remotes } = await clusterToJoin(this.#config, this.#ports);
+    return this.#layOut(cluster, [], remotes);
+  }
+
+  /** @param founders - one ConfChange entry each; the log of a member that joins comes from others */
+  async #layOut(
+    cluster: Cluster,
+    founders: readonly { readonly id: bigint; readonly context: Uint8Array }[],
+    remotes: readonly MemberInfo[],
+  ): Promise<Bootstrapped> {
+    const { config, ports } = { config: this.#config, ports: this.#ports };
     const self = cluster.memberByName(config.name)!;
     cluster.setIDs(self.id, cluster.clusterID);
     this.#refuseUnreachable(cluster);
@@ -223,12 +246,8 @@ class Bootstrap {
       });
       const raftStorage = new MemoryStorage();
       const node = new RawNode(this.#raftConfig(self.id, raftStorage));
-      // One ConfChange entry a member, by id: every member of the new cluster writes the same.
-      node.bootstrap(
-        cluster
-          .members()
-          .map((member) => ({ id: member.id, context: encodeMemberContext(member) })),
-      );
+      // By id: every member of the new cluster writes the same.
+      if (founders.length > 0) node.bootstrap([...founders]);
       return {
         memberID: self.id,
         cluster,
@@ -238,6 +257,8 @@ class Bootstrap {
         raftStorage,
         node,
         snapshot: undefined,
+        remotes,
+        ...this.#reopening(),
       };
     } catch (error) {
       await backend.close();
@@ -245,8 +266,12 @@ class Bootstrap {
     }
   }
 
-  #initialCluster(): Cluster {
-    const { name, initialCluster, initialClusterToken, advertisePeerURLs } = this.#config;
+  #reopening(): Pick<Bootstrapped, "paths" | "openBackend"> {
+    return { paths: this.#paths, openBackend: () => this.#openBackend() };
+  }
+
+  #checkInitialCluster(): void {
+    const { name, initialCluster, advertisePeerURLs } = this.#config;
     const ownURLs = initialCluster.get(name);
     if (ownURLs === undefined) {
       throw new BootstrapError(
@@ -255,7 +280,10 @@ class Bootstrap {
     }
     const urls = [...initialCluster.values()].flat();
     if (new Set(urls).size !== urls.length) {
-      throw new BootstrapError("initial cluster has duplicate urls");
+      const text = [...initialCluster].flatMap(([member, list]) =>
+        list.map((url) => `${member}=${url}`),
+      );
+      throw new BootstrapError(`initial cluster ${text.sort().join()} has duplicate urls`);
     }
     const isSame = [...ownURLs].sort().join() === [...advertisePeerURLs].sort().join();
     if (!isSame) {
@@ -264,7 +292,6 @@ class Bootstrap {
         `--initial-cluster has ${ownURLs.map((url) => `${name}=${url}`).join(",")} but missing from --initial-advertise-peer-urls=${advertised}`,
       );
     }
-    return Cluster.fromInitial(initialClusterToken, initialCluster, this.#ports.logger);
   }
 
   async #restart(hasDatabase: boolean): Promise<Bootstrapped> {
@@ -340,6 +367,8 @@ class Bootstrap {
         raftStorage,
         node: new RawNode(this.#raftConfig(ids.NodeID, raftStorage)),
         snapshot,
+        remotes: [],
+        ...this.#reopening(),
       };
     } catch (error) {
       await wal.close();

@@ -40,6 +40,13 @@ export class DiskSnapshots {
     this.#isForced = true;
   }
 
+  /** A leader's snapshot is on disk, and is what the member now goes on from. */
+  installed(index: number): void {
+    this.#diskIndex = index;
+    this.#savedIndex = index;
+    this.#memoryIndex = index;
+  }
+
   /** To be called when raft knows of everything applied. */
   takeIfNeeded(): void {
     const { config, applier } = this.#core;
@@ -62,6 +69,10 @@ export class DiskSnapshots {
     const { boot, cluster, applier, config, ports } = this.#core;
     boot.raftStorage.createSnapshot(appliedIndex, applier.confState, cluster.encodeV2Store());
     this.#memoryIndex = appliedIndex;
+    if (this.#core.peerMessages.holdsLog) {
+      ports.logger.info("skip compaction since there is an inflight snapshot");
+      return;
+    }
     const compactIndex = appliedIndex - config.snapshotCatchUpEntries;
     if (compactIndex < boot.raftStorage.firstIndex()) return;
     boot.raftStorage.compact(compactIndex);

@@ -75,6 +75,10 @@ export class MaintenanceOperations {
   }
 
   hashKV(revision: number, done: Completion<HashKVResult>): void {
+    this.#core.whenInstalled(() => this.#hashKV(revision, done));
+  }
+
+  #hashKV(revision: number, done: Completion<HashKVResult>): void {
     const hashing = this.#core.store.hashByRevision(revision).then((result) => ({
       ...result,
       // What etcd says of a store that was never compacted.
@@ -91,49 +95,6 @@ export class MaintenanceOperations {
     if (this.#core.end !== undefined) throw this.#core.end;
     const version = this.#versions.storageVersion() ?? "";
     return { version, image: await this.#core.backend.snapshot() };
-  }
-
-  moveLeader(targetID: bigint, context: RequestContext, done: Completion<void>): void {
-    const { cluster, memberID, ports } = this.#core;
-    if (!this.#core.isLeader) {
-      this.#core.failLater(done, SERVER_ERRORS.notLeader);
-      return;
-    }
-    const member = cluster.member(targetID);
-    if (member === undefined || member.isLearner) {
-      this.#core.failLater(done, SERVER_ERRORS.badLeaderTransferee);
-      return;
-    }
-    const startMs = ports.clock.monotonicMs();
-    ports.logger.info("leadership transfer starting", {
-      "local-member-id": memberID.toString(16),
-      "current-leader-member-id": memberID.toString(16),
-      "transferee-member-id": targetID.toString(16),
-    });
-    this.#core.loop.transferLeader(targetID);
-    const deadlineMs = context.deadlineMs ?? startMs + this.#core.timeoutMs;
-    this.#pollLeader(targetID, startMs, deadlineMs, done);
-  }
-
-  #pollLeader(targetID: bigint, startMs: number, deadlineMs: number, done: Completion<void>): void {
-    const { ports, config, memberID } = this.#core;
-    if (this.#core.leaderID === targetID) {
-      ports.logger.info("leadership transfer finished", {
-        "local-member-id": memberID.toString(16),
-        "old-leader-member-id": memberID.toString(16),
-        "new-leader-member-id": targetID.toString(16),
-        took: `${ports.clock.monotonicMs() - startMs}ms`,
-      });
-      ports.clock.nextTurn(() => done(undefined, undefined));
-      return;
-    }
-    if (this.#core.end !== undefined || ports.clock.monotonicMs() >= deadlineMs) {
-      this.#core.failLater(done, this.#core.end ?? SERVER_ERRORS.timeoutLeaderTransfer);
-      return;
-    }
-    ports.clock.setTimer(config.heartbeatIntervalMs, () =>
-      this.#pollLeader(targetID, startMs, deadlineMs, done),
-    );
   }
 
   downgrade(request: DowngradeOperation, done: Completion<{ readonly version: string }>): void {

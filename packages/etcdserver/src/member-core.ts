@@ -21,7 +21,7 @@ import {
   versionOf,
 } from "@etcd-ts/api";
 import type { RaftOperation, ResponseHeader } from "@etcd-ts/api";
-import type { ConfChange, Message, SoftState } from "@etcd-ts/raft";
+import type { ConfChange, Message, Snapshot, SoftState } from "@etcd-ts/raft";
 import { EMPTY_CONF_STATE } from "@etcd-ts/raft";
 import { MvccStore } from "@etcd-ts/storage";
 import type { Backend } from "@etcd-ts/storage";
@@ -39,6 +39,7 @@ import type { Bootstrapped } from "./bootstrap.ts";
 import { Connectivity } from "./connectivity.ts";
 import { Lessor } from "./lease/index.ts";
 import type { Cluster } from "./membership/index.ts";
+import { PeerMessages } from "./peer-messages.ts";
 import { BackendQuota } from "./quota/quota.ts";
 import { Proposals } from "./proposals.ts";
 import { RaftLoop } from "./raft/raft-loop.ts";
@@ -54,6 +55,7 @@ import type {
 } from "./server-api.ts";
 import { declareServerMetrics } from "./server-metrics.ts";
 import type { ServerMetrics } from "./server-metrics.ts";
+import { installSnapshot, saveLeaderSnapshot } from "./snapshot-install.ts";
 import { Waiters } from "./waiters.ts";
 
 /** More entries than this between commit and apply, and new requests are turned away. */
@@ -69,6 +71,9 @@ export interface MemberEvents {
   /** Some entries have been applied, and raft knows. */
   advanced(): void;
   forceSnapshot(): void;
+  /** Resolves when no snapshot of this member's own is being written. */
+  settleSnapshots(): Promise<void>;
+  snapshotInstalled(index: number): void;
   removedSelf(): void;
   failed(error: Error): void;
 }
@@ -79,7 +84,6 @@ export class MemberCore {
   readonly boot: Bootstrapped;
   readonly memberID: bigint;
   readonly cluster: Cluster;
-  readonly backend: Backend;
   readonly store: MvccStore;
   readonly lessor: Lessor;
   readonly alarms: AlarmStore;
@@ -92,7 +96,11 @@ export class MemberCore {
   readonly loop: RaftLoop;
   readonly requestIDs: RequestIDs;
   readonly connectivity: Connectivity;
+  readonly peerMessages: PeerMessages;
   readonly timeoutMs: number;
+  #backend: Backend;
+  /** Reads that wait for a snapshot to be installed; undefined while none is. */
+  #installWaiters: (() => void)[] | undefined;
   readonly #readIndex: ReadIndex;
   readonly #events: MemberEvents;
   readonly #proposals: Proposals;
@@ -161,7 +169,7 @@ export class MemberCore {
     this.boot = boot;
     this.memberID = boot.memberID;
     this.cluster = boot.cluster;
-    this.backend = boot.backend;
+    this.#backend = boot.backend;
     this.store = state.store;
     this.lessor = state.lessor;
     this.auth = state.auth;
@@ -172,14 +180,14 @@ export class MemberCore {
     this.metrics = declareServerMetrics(ports.metrics, boot.memberID);
     this.meter = new ApplyMeter({ ...ports, warningMs: config.warningApplyDurationMs });
     this.alarms = new AlarmStore(boot.backend);
-    this.quota = new BackendQuota(config.quotaBackendBytes, () => boot.backend.sizeBytes(), ports);
+    this.quota = new BackendQuota(config.quotaBackendBytes, () => this.backend.sizeBytes(), ports);
     this.consistentIndex = new ConsistentIndex(boot.backend);
     this.#proposals = this.#createProposals();
     this.applier = this.#createApplier();
     this.#readIndex = this.#createReadIndex();
     this.#apply = new SlicedApply({
       applier: this.applier,
-      backend: boot.backend,
+      backend: () => this.#backend,
       clock: ports.clock,
       metrics: this.metrics,
       hasEnded: () => this.#end !== undefined,
@@ -189,7 +197,13 @@ export class MemberCore {
       },
     });
     this.#reportLearner();
+    this.peerMessages = new PeerMessages(this);
     this.loop = this.#createLoop();
+  }
+
+  /** Another one after a leader's snapshot was installed: not to be kept. */
+  get backend(): Backend {
+    return this.#backend;
   }
 
   get isLeader(): boolean {
@@ -331,6 +345,7 @@ export class MemberCore {
     this.#end = SERVER_ERRORS.stopped;
     this.#proposals.failAll(this.#end);
     this.#readIndex.stop(this.#end);
+    this.#releaseReads();
     this.#applyWaiters.failAll(this.#end);
     this.#leaderWaiters.failAll(this.#end);
     // Renewals of expired leases wait for their revocation, which will not come any more.
@@ -461,6 +476,11 @@ export class MemberCore {
           this.#proposals.beforeReady(this.#leaderID !== 0n);
           this.#readIndex.beforeReady();
         },
+        saveSnapshot: async (snapshot) => {
+          await this.#events.settleSnapshots();
+          await saveLeaderSnapshot(this, snapshot);
+        },
+        installSnapshot: (snapshot) => this.#install(snapshot),
         softStateChanged: (softState) => this.#softStateChanged(softState),
         readStates: (readStates) => this.#readIndex.answered(readStates),
         apply: (entries) => this.#apply.apply(entries),
@@ -468,7 +488,7 @@ export class MemberCore {
           this.applier.advanced();
           this.#events.advanced();
         },
-        send: (messages) => this.#send(messages),
+        send: (messages) => this.peerMessages.send(messages),
         tick: () => this.#tick(),
         failed: (error) => this.fail(error),
       },
@@ -479,8 +499,34 @@ export class MemberCore {
     this.metrics.isLearner.set(this.cluster.isLocalLearner() ? 1 : 0);
   }
 
-  #send(messages: readonly Message[]): void {
-    if (messages.length > 0) this.ports.transport?.send(messages);
+  /** Runs `read` when the state can be read: at once, unless a snapshot is being installed. */
+  whenInstalled(read: () => void): void {
+    if (this.#installWaiters === undefined) read();
+    else this.#installWaiters.push(read);
+  }
+
+  async #install(snapshot: Snapshot): Promise<void> {
+    this.#installWaiters = [];
+    const before = await installSnapshot(this, snapshot);
+    this.#releaseReads();
+    await before.close();
+  }
+
+  #releaseReads(): void {
+    const waiters = this.#installWaiters ?? [];
+    this.#installWaiters = undefined;
+    for (const read of waiters) read();
+  }
+
+  /** Goes on with the state of a snapshot, which everything else has been read from. */
+  adopt(backend: Backend, snapshot: Snapshot["metadata"]): void {
+    this.#backend = backend;
+    this.consistentIndex.attach(backend);
+    this.applier.installed(snapshot);
+    this.#apply.installed(snapshot.index);
+    this.#events.snapshotInstalled(snapshot.index);
+    this.#events.clusterVersionChanged();
+    this.#reportLearner();
   }
 
   #softStateChanged({ leadID }: SoftState): void {
@@ -490,7 +536,10 @@ export class MemberCore {
     this.metrics.hasLeader.set(leadID === 0n ? 0 : 1);
     this.metrics.isLeader.set(this.isLeader ? 1 : 0);
     if (!this.isLeader) this.lessor.demote();
-    else if (isNewLeader) this.#leaderElectedMs = this.ports.clock.monotonicMs();
+    else if (isNewLeader) {
+      this.peerMessages.leadershipBegan();
+      this.#leaderElectedMs = this.ports.clock.monotonicMs();
+    }
     if (!isNewLeader) return;
     this.#readIndex.leaderChanged();
     this.#leaderWaiters.reached(0);
@@ -525,15 +574,22 @@ export class MemberCore {
     return isConnected ? SERVER_ERRORS.timeout : SERVER_ERRORS.timeoutDueToConnectionLost;
   }
 
+  /** Others no longer know this member: there is nothing left for it to do. */
+  removedByPeers(): void {
+    if (this.#end === undefined) this.#leave();
+  }
+
   /** The others may still need this member's vote for the change; it leaves a little later. */
   #removedSelf(): void {
-    this.#removal = this.ports.clock.setTimer(this.config.electionTimeoutMs, () => {
-      this.ports.logger.warn("server error", {
-        error: "the member has been permanently removed from the cluster",
-      });
-      this.ports.logger.warn("data-dir used by this member must be removed");
-      this.#events.removedSelf();
+    this.#removal = this.ports.clock.setTimer(this.config.electionTimeoutMs, () => this.#leave());
+  }
+
+  #leave(): void {
+    this.ports.logger.warn("server error", {
+      error: "the member has been permanently removed from the cluster",
     });
+    this.ports.logger.warn("data-dir used by this member must be removed");
+    this.#events.removedSelf();
   }
 }
 

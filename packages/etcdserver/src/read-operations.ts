@@ -71,7 +71,11 @@ export class ReadOperations {
     const refusal = this.#core.auth.checkIdentity(context.auth);
     if (refusal !== undefined) this.#core.failLater(done, refusal);
     else if (!serializable) this.#core.linearizableRead(done);
-    else this.#core.ports.clock.nextTurn(() => done(this.#core.end, undefined));
+    else {
+      this.#core.ports.clock.nextTurn(() =>
+        this.#core.whenInstalled(() => done(this.#core.end, undefined)),
+      );
+    }
   }
 
   #readEncoded(request: RangeRequest, done: Completion<EncodedRangeResponse>): void {

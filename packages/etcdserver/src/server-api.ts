@@ -61,6 +61,8 @@ export interface ServerPorts {
   readonly metrics: Metrics;
   /** Undefined for a cluster of one: nothing is ever sent. */
   readonly transport?: PeerTransport | undefined;
+  /** Undefined for a cluster of one: nobody is there to be asked. */
+  readonly questions?: PeerQuestions | undefined;
 }
 
 export type AutoCompaction =
@@ -172,6 +174,13 @@ export function requestTimeoutMs(config: Pick<ServerConfig, "electionTimeoutMs">
 export interface PeerTransport {
   start(inbound: PeerInbound): void;
   send(messages: readonly Message[]): void;
+  /**
+   * Sends a `MsgSnap` with the database it belongs to; the outcome is reported to raft, and the
+   * image is closed, whatever becomes of it.
+   */
+  sendSnapshot(message: Message, image: SnapshotImage): void;
+  /** Somebody who may send messages although raft does not know of it yet. */
+  addRemote(id: bigint, peerURLs: readonly string[]): void;
   addPeer(id: bigint, peerURLs: readonly string[]): void;
   updatePeer(id: bigint, peerURLs: readonly string[]): void;
   removePeer(id: bigint): void;
@@ -180,6 +189,62 @@ export interface PeerTransport {
   /** The server version a member tells, and the cluster version it believes in. */
   versionOf(id: bigint): Promise<{ server: string; cluster: string } | undefined>;
   stop(): Promise<void>;
+}
+
+/** A database that is read once. `BackendSnapshot` is one. */
+export interface SnapshotImage {
+  readonly sizeBytes: number;
+  /** Exactly `sizeBytes`, in chunks that belong to the caller. */
+  chunks(): AsyncIterable<Uint8Array>;
+  close(): void;
+}
+
+/** A cluster as one of its members tells it. */
+export interface RemoteClusterInfo {
+  readonly clusterID: bigint;
+  readonly members: readonly MemberInfo[];
+}
+
+/**
+ * What a member asks of others beside raft, at their peer URLs. Usable before the transport is
+ * started. What etcd has an error for is thrown as that error, anything else as an `EtcdError`.
+ */
+export interface PeerQuestions {
+  /**
+   * The cluster as the first of `peerURLs` that answers knows it.
+   *
+   * @param isQuiet - URLs that do not answer are nothing to tell the log
+   */
+  clusterOf(
+    peerURLs: readonly string[],
+    options: { readonly timeoutMs: number; readonly isQuiet: boolean },
+  ): Promise<RemoteClusterInfo>;
+  /** Undefined if none of the URLs gives an answer. */
+  versionAt(
+    memberID: bigint,
+    peerURLs: readonly string[],
+    timeoutMs: number,
+  ): Promise<{ readonly server: string; readonly cluster: string } | undefined>;
+  /** Undefined if none of the URLs gives an answer. */
+  downgradeEnabledAt(
+    memberID: bigint,
+    peerURLs: readonly string[],
+    timeoutMs: number,
+  ): Promise<boolean | undefined>;
+  /** @returns the granted TTL in seconds */
+  renewLease(peerURL: string, id: bigint, timeoutMs: number): Promise<number>;
+  leaseTimeToLive(
+    peerURL: string,
+    request: { readonly id: bigint; readonly withKeys: boolean },
+    timeoutMs: number,
+  ): Promise<LeaseTimeToLiveResult>;
+  /** @returns the members after it */
+  promoteMember(peerURL: string, id: bigint, timeoutMs: number): Promise<readonly MemberInfo[]>;
+  hashKV(
+    peerURL: string,
+    request: { readonly clusterID: bigint; readonly revision: number },
+    timeoutMs: number,
+  ): Promise<HashKVResult>;
 }
 
 /** What a transport hands to the member. */

@@ -9,6 +9,8 @@ export interface ServerMetrics {
   readonly isLearner: Gauge;
   readonly leaderChanges: Counter;
   readonly heartbeatFailures: Counter;
+  readonly snapshotInstalls: Gauge;
+  readonly learnerPromotions: Counter;
   readonly committed: Gauge;
   readonly applied: Gauge;
   readonly pending: Gauge;
@@ -34,21 +36,8 @@ export function declareServerMetrics(metrics: Metrics, memberID: bigint): Server
     })
     .labels({ server_id: memberID.toString(16) })
     .set(1);
-  for (const [name, help] of UNUSED_BY_ONE_MEMBER) metrics.counter({ name, help });
-  metrics.gauge({
-    name: "etcd_server_snapshot_apply_in_progress_total",
-    help: "1 if the server is applying the incoming snapshot. 0 if none.",
-  });
   return declareInstruments(metrics);
 }
-
-/** Declared so that they stand at zero, as they do at etcd. */
-const UNUSED_BY_ONE_MEMBER: readonly (readonly [string, string])[] = [
-  [
-    "etcd_server_learner_promote_successes",
-    "The total number of successful learner promotions while this member is leader.",
-  ],
-];
 
 function declareInstruments(metrics: Metrics): ServerMetrics {
   const gauge = (name: string, help: string): Gauge => metrics.gauge({ name, help });
@@ -73,6 +62,14 @@ function declareInstruments(metrics: Metrics): ServerMetrics {
     heartbeatFailures: counter(
       "etcd_server_heartbeat_send_failures_total",
       "The total number of leader heartbeat send failures (likely overloaded from slow disk).",
+    ),
+    snapshotInstalls: gauge(
+      "etcd_server_snapshot_apply_in_progress_total",
+      "1 if the server is applying the incoming snapshot. 0 if none.",
+    ),
+    learnerPromotions: counter(
+      "etcd_server_learner_promote_successes",
+      "The total number of successful learner promotions while this member is leader.",
     ),
     committed: gauge(
       "etcd_server_proposals_committed_total",

@@ -398,7 +398,7 @@ describe("starting", () => {
     });
     await expect(nameless.open()).rejects.toThrow(`couldn't find local name "m1"`);
     const joining = new MemberFixture({ config: { initialClusterState: "existing" } });
-    await expect(joining.open()).rejects.toThrow("joining an existing cluster is not implemented");
+    await expect(joining.open()).rejects.toThrow("joining a cluster needs a peer transport");
   });
 
   test("a damaged log record in the middle is named with its offset, and nothing is dropped", async () => {

@@ -43,6 +43,7 @@ import { DiskSnapshots } from "./disk-snapshots.ts";
 import { LEASE_EXPIRY_INTERVAL_MS } from "./lease/index.ts";
 import { LeaseExpiry } from "./lease-expiry.ts";
 import { LeaseOperations } from "./lease-operations.ts";
+import { Leadership } from "./leadership.ts";
 import { MaintenanceOperations } from "./maintenance-operations.ts";
 import { MemberCore } from "./member-core.ts";
 import { PeriodicTasks } from "./periodic-tasks.ts";
@@ -88,6 +89,7 @@ export class EtcdServer implements ServerOperations {
     resolve: () => undefined,
     reject: () => undefined,
   };
+  readonly #leadership: Leadership;
   #stopping: Promise<void> | undefined;
 
   /**
@@ -116,6 +118,8 @@ export class EtcdServer implements ServerOperations {
         clusterVersionChanged: () => self().#clusterVersionChanged(),
         advanced: () => self().#snapshots.takeIfNeeded(),
         forceSnapshot: () => self().#snapshots.force(),
+        settleSnapshots: () => self().#snapshots.finish(),
+        snapshotInstalled: (index) => self().#snapshots.installed(index),
         removedSelf: () => self().#removed(events),
         failed: (error) => self().#failed(error, events),
       });
@@ -137,12 +141,23 @@ export class EtcdServer implements ServerOperations {
     this.#reads = new ReadOperations(core);
     this.#leases = new LeaseOperations(core);
     this.#cluster = new ClusterOperations(core);
+    this.#leadership = new Leadership(core);
     this.#maintenance = new MaintenanceOperations(core, this.#versions);
     this.#ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject };
     });
     // A member that is stopped before it was ready is no fault of anybody who did not ask.
     this.#ready.catch(() => undefined);
+  }
+
+  /** Keeps the database of a leader's snapshot at `index`, durably; gives its size. */
+  saveSnapshotDatabase(chunks: AsyncIterable<Uint8Array>, index: number): Promise<number> {
+    return this.#core.boot.snapshotter.saveDatabase(chunks, index);
+  }
+
+  /** To be called when others refuse this member as one that was removed. */
+  removedByPeers(): void {
+    this.#core.removedByPeers();
   }
 
   get store(): MvccStore {
@@ -161,11 +176,15 @@ export class EtcdServer implements ServerOperations {
       reportUnreachable: (id) => this.#core.loop.reportUnreachable(id),
       reportSnapshot: (id, status) => this.#core.loop.reportSnapshot(id, status),
     });
+    for (const { id, peerURLs } of this.#core.boot.remotes) {
+      if (id !== this.#core.memberID) transport?.addRemote(id, peerURLs);
+    }
     for (const { id, peerURLs } of this.#core.cluster.members()) {
       if (id !== this.#core.memberID) transport?.addPeer(id, peerURLs);
     }
     this.#core.loop.start();
     this.#standForElection();
+    this.#leadership.hastenElection(this.#tasks);
     this.#startTasks();
     this.#publish();
   }
@@ -344,7 +363,7 @@ export class EtcdServer implements ServerOperations {
   }
 
   moveLeader(targetID: bigint, context: RequestContext, done: Completion<void>): void {
-    this.#maintenance.moveLeader(targetID, context, done);
+    this.#leadership.move(targetID, context.deadlineMs, done);
   }
 
   downgrade(
@@ -503,12 +522,14 @@ export class EtcdServer implements ServerOperations {
   }
 
   async #stop(): Promise<void> {
-    const { ports, boot, store, backend } = this.#core;
+    const { ports, boot, store } = this.#core;
+    await this.#leadership.handOver();
     const tasks = this.#tasks.stop();
     await this.#core.stopLoop();
     await tasks;
     await this.#snapshots.finish();
     await ports.transport?.stop();
+    const { backend } = this.#core;
     const failures: unknown[] = [];
     for (const close of [() => store.close(), () => backend.close(), () => boot.wal.close()]) {
       // After a failure there is nothing left to save, only to let go.

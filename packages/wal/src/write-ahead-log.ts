@@ -49,6 +49,8 @@ interface PendingWork {
   readonly hardState: HardState | undefined;
   readonly entries: readonly Entry[];
   readonly snapshot: WalSnapshot | undefined;
+  /** Whether a hard state that could wait is to be written too. */
+  readonly isSync: boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -199,6 +201,11 @@ export class WriteAheadLog {
     return this.#enqueue(undefined, [], snapshot);
   }
 
+  /** Makes everything durable that was handed over, a hard state that waits in memory included. */
+  sync(): Promise<void> {
+    return this.#enqueue(undefined, [], undefined, true);
+  }
+
   /** Gives up the locks of segments that no start at or after `index` reads. */
   async releaseTo(index: number): Promise<void> {
     await this.#running;
@@ -253,13 +260,14 @@ export class WriteAheadLog {
     hardState: HardState | undefined,
     entries: readonly Entry[],
     snapshot: WalSnapshot | undefined,
+    isSync = false,
   ): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#closing !== undefined) {
       return Promise.reject(new WalError("WAL_CLOSED", "wal: closed"));
     }
     return new Promise((resolve, reject) => {
-      this.#pending.push({ hardState, entries, snapshot, resolve, reject });
+      this.#pending.push({ hardState, entries, snapshot, isSync, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -306,7 +314,8 @@ export class WriteAheadLog {
       }
       if (hardState !== undefined && this.#adoptHardState(hardState)) mustWrite = true;
     }
-    if (!mustWrite) return;
+    const isSync = batch.some((work) => work.isSync);
+    if (!mustWrite && !(isSync && !this.#isHardStateWritten)) return;
     if (!this.#isHardStateWritten) this.#encodeHardState();
     const snapshot = batch.at(-1)?.snapshot;
     if (snapshot !== undefined) {

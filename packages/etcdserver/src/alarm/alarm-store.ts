@@ -10,13 +10,20 @@ import { deleteAlarm, readAlarms, writeAlarm } from "@etcd-ts/storage";
 import type { Backend } from "@etcd-ts/storage";
 
 export class AlarmStore {
-  readonly #backend: Backend;
+  #backend: Backend;
   /** By alarm type, then member. */
   readonly #alarms = new Map<number, Map<bigint, AlarmMember>>();
 
   /** Reads what the backend holds. */
   constructor(backend: Backend) {
     this.#backend = backend;
+    this.recover(backend);
+  }
+
+  /** Reads another backend, after a snapshot replaced the old one. */
+  recover(backend: Backend): void {
+    this.#backend = backend;
+    this.#alarms.clear();
     for (const alarm of readAlarms(backend)) this.#byMember(alarm.alarm).set(alarm.memberID, alarm);
   }
 

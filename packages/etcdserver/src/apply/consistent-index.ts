@@ -4,7 +4,7 @@
  * Invariants:
  * - It moves in the same synchronous stretch as the changes of its entry, and the backend freezes
  *   a batch only between two such stretches: index and changes are durable together or not at all.
- * - It never goes back.
+ * - It never goes back within one backend.
  */
 
 import { invariant } from "@etcd-ts/base";
@@ -18,17 +18,28 @@ import {
 import type { Backend } from "@etcd-ts/storage";
 
 export class ConsistentIndex {
-  #index: number;
-  #term: number;
-  #writtenIndex: number;
+  #index = 0;
+  #term = 0;
+  #writtenIndex = 0;
   #confState: ConfState | undefined = undefined;
   #poison: Error | undefined = undefined;
 
-  /** Reads where `backend` stands, and from now on adds to each of its commits. */
+  #backend: Backend | undefined = undefined;
+
   constructor(backend: Backend) {
+    this.attach(backend);
+  }
+
+  /**
+   * Reads where `backend` stands, and from now on adds to each of its commits; one attached before
+   * is left as it is.
+   */
+  attach(backend: Backend): void {
+    this.#backend = backend;
     this.#index = readConsistentIndex(backend);
     this.#term = readTerm(backend);
     this.#writtenIndex = this.#index;
+    this.#confState = undefined;
     backend.onPreCommit(() => this.#write(backend));
   }
 
@@ -61,6 +72,7 @@ export class ConsistentIndex {
 
   #write(backend: Backend): void {
     if (this.#poison !== undefined) throw this.#poison;
+    if (backend !== this.#backend) return;
     if (this.#index !== this.#writtenIndex) {
       writeConsistentIndex(backend, this.#index, this.#term);
       this.#writtenIndex = this.#index;

@@ -102,6 +102,17 @@ export class EntryApplier {
     return this.#confState;
   }
 
+  /** A snapshot stands for everything up to its index. */
+  installed(snapshot: {
+    readonly index: number;
+    readonly term: number;
+    readonly confState: ConfState;
+  }): void {
+    this.#appliedIndex = snapshot.index;
+    this.#appliedTerm = snapshot.term;
+    this.#confState = snapshot.confState;
+  }
+
   apply(entry: Entry): void {
     invariant(
       entry.index === this.#appliedIndex + 1,

@@ -20,7 +20,7 @@ const SLICE_ENTRIES = 16;
 
 export interface SlicedApplyParts {
   readonly applier: EntryApplier;
-  readonly backend: Backend;
+  readonly backend: () => Backend;
   readonly clock: Clock;
   readonly metrics: ServerMetrics;
   /** Whether the member has ended and nothing more is to be applied. */
@@ -43,6 +43,15 @@ export class SlicedApply {
     return this.#committedIndex;
   }
 
+  /** A snapshot stands for everything up to `index`. */
+  installed(index: number): void {
+    const { metrics, applied } = this.#parts;
+    this.#committedIndex = Math.max(this.#committedIndex, index);
+    metrics.committed.set(this.#committedIndex);
+    metrics.applied.set(index);
+    applied(index);
+  }
+
   /** Returns a promise only if one slice was not enough. */
   apply(entries: readonly Entry[]): Promise<void> | undefined {
     const { applier, metrics } = this.#parts;
@@ -56,7 +65,8 @@ export class SlicedApply {
   }
 
   async #applyRest(entries: readonly Entry[], from: number): Promise<void> {
-    const { backend, clock, hasEnded } = this.#parts;
+    const { clock, hasEnded } = this.#parts;
+    const backend = this.#parts.backend();
     for (let next = from; next < entries.length;) {
       if (backend.isOverloaded) await backend.whenDrained();
       else await yieldTurn(clock);
@@ -66,7 +76,8 @@ export class SlicedApply {
   }
 
   #applySlice(entries: readonly Entry[], from: number): number {
-    const { applier, backend, clock, metrics, applied } = this.#parts;
+    const { applier, clock, metrics, applied } = this.#parts;
+    const backend = this.#parts.backend();
     const untilMs = clock.monotonicMs() + SLICE_MS;
     let next = from;
     while (next < entries.length) {

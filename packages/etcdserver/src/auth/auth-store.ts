@@ -22,6 +22,8 @@ export interface AuthStore {
   readonly revision: number;
   /** Undefined if the caller may go on; told before a request is proposed or read locally. */
   checkIdentity(identity: AuthIdentity | undefined): EtcdError | undefined;
+  /** Goes on with another backend, after a snapshot replaced the old one. */
+  recover(backend: Backend): void;
   /** Carries out a committed operation. */
   apply(operation: AuthOperation): { readonly error: EtcdError | undefined };
 }
@@ -34,10 +36,16 @@ export class AuthUnavailableError extends EtcdError {
 /** Answers as etcd does while authentication is disabled; refuses to manage users and roles. */
 export class UnavailableAuthStore implements AuthStore {
   readonly isEnabled = false;
-  readonly #backend: Backend;
+  #backend: Backend;
 
   /** @throws {AuthUnavailableError} if authentication is enabled in the backend */
   constructor(backend: Backend) {
+    this.#backend = backend;
+    this.recover(backend);
+  }
+
+  /** @throws {AuthUnavailableError} if authentication is enabled in the backend */
+  recover(backend: Backend): void {
     if (readAuthEnabled(backend)) {
       throw new AuthUnavailableError(
         `authentication is enabled in ${backend.path}, and this build does not implement it`,

@@ -88,6 +88,14 @@ export class Cluster {
     return cluster;
   }
 
+  /** A cluster that runs, as its members tell it. */
+  static fromMembers(id: bigint, members: readonly Member[], logger: Logger): Cluster {
+    const cluster = new Cluster(logger);
+    for (const member of members) cluster.#members.set(member.id, member);
+    cluster.#clusterID = id;
+    return cluster;
+  }
+
   get localID(): bigint {
     return this.#localID;
   }

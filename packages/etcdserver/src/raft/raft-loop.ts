@@ -7,15 +7,20 @@
  * on collecting. A cluster of one takes the same way as any other.
  *
  * Invariants:
- * - At most one `Ready` is being carried out; `advance` follows when it is stored *and* applied.
- * - Messages of a leader may leave while its own disk is still writing (Ongaro's thesis, 10.2.1);
- *   all others leave only after what they promise is durable.
+ * - At most one `Ready` is being carried out; `advance` follows when it is stored. Applying goes on
+ *   beside it, in log order, so that a long apply holds up no heartbeat; but a change of the
+ *   configuration is applied before `advance`, because raft must know of it.
+ * - Acknowledgements and votes leave only after what they promise is durable; all other messages
+ *   leave at once, so that a leader and its followers write at the same time (Ongaro's thesis,
+ *   10.2.1).
  * - Entries are applied only once they are durable here, even if a quorum has them: the backend
  *   must never be ahead of the log.
+ * - A leader's snapshot is durable in the log before it takes the place of the state, and that
+ *   happens while nothing is being applied.
  * - The first failure is final: nothing is stored, sent or applied afterwards.
  */
 
-import { invariant, yieldTurn } from "@etcd-ts/base";
+import { yieldTurn } from "@etcd-ts/base";
 import type { Clock, Timer } from "@etcd-ts/base";
 import type {
   ConfChange,
@@ -27,6 +32,7 @@ import type {
   RawNode,
   ReadState,
   Ready,
+  Snapshot,
   SoftState,
   StepResult,
 } from "@etcd-ts/raft";
@@ -40,7 +46,11 @@ export interface RaftLoopHandlers {
   readStates(readStates: readonly ReadState[]): void;
   /** Returns a promise if it gives up the turn before all are applied. */
   apply(entries: readonly Entry[]): Promise<void> | undefined;
-  /** The core knows that what was handed out is stored and applied. */
+  /** Keeps a leader's snapshot and records it in the log; durable when it settles. */
+  saveSnapshot(snapshot: Snapshot): Promise<void>;
+  /** Has a snapshot that was saved take the place of the state; nothing is applied meanwhile. */
+  installSnapshot(snapshot: Snapshot): Promise<void>;
+  /** The core knows of everything that has been applied. */
   advanced(): void;
   send(messages: readonly Message[]): void;
   tick(): void;
@@ -61,7 +71,6 @@ const ROUNDS_PER_TURN = 16;
 
 export class RaftLoop {
   readonly #parts: RaftLoopParts;
-  #isLeader = false;
   #isStopped = false;
   #wantsElection = false;
   /** Whether there may be work that the loop has not looked at. */
@@ -69,6 +78,10 @@ export class RaftLoop {
   #turn: Timer | undefined;
   #ticker: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** What is being applied, or waits for it. */
+  #applying: Promise<void> | undefined;
+  /** Whether something was applied that `advanced` has not been told of. */
+  #hasApplied = false;
   #latestTickMs: number;
 
   constructor(parts: RaftLoopParts) {
@@ -86,10 +99,11 @@ export class RaftLoop {
     this.wake();
   }
 
-  /** Ends after the `Ready` at hand; idempotent. */
+  /** Ends after the `Ready` and the entries at hand; idempotent. */
   async stop(): Promise<void> {
     this.#halt();
     await this.#running;
+    await this.#applying;
   }
 
   /** Has the core looked at in the next turn. */
@@ -134,6 +148,14 @@ export class RaftLoop {
   /** Stands for election once the changes of configuration known as committed are applied. */
   campaignWhenCaughtUp(): void {
     this.#wantsElection = true;
+    this.wake();
+  }
+
+  /** Brings the election nearer, as if time had passed. */
+  advanceTicks(ticks: number): void {
+    this.#guard(() => {
+      for (let i = 0; i < ticks; i++) this.#parts.node.tick();
+    });
     this.wake();
   }
 
@@ -184,6 +206,10 @@ export class RaftLoop {
         if (rounds % ROUNDS_PER_TURN === 0) await yieldTurn(clock);
         if (this.#isStopped) return;
         this.#isWoken = false;
+        if (this.#hasApplied) {
+          this.#hasApplied = false;
+          handlers.advanced();
+        }
         handlers.beforeReady();
         if (!node.hasReady()) {
           if (!this.#wantsElection) return;
@@ -205,29 +231,48 @@ export class RaftLoop {
 
   #carryOut(ready: Ready): Promise<void> | undefined {
     const { handlers } = this.#parts;
-    invariant(ready.snapshot === undefined, () => "RaftLoop: snapshots of peers are not taken");
-    if (ready.softState !== undefined) {
-      this.#isLeader = ready.softState.state === "leader";
-      handlers.softStateChanged(ready.softState);
-    }
+    if (ready.softState !== undefined) handlers.softStateChanged(ready.softState);
     if (ready.readStates.length > 0) handlers.readStates(ready.readStates);
-    if (this.#isLeader) handlers.send(ready.messages);
+    handlers.send(ready.messages.filter((message) => !isPromise(message)));
+    const promises = ready.messages.filter(isPromise);
+    if (ready.snapshot !== undefined) return this.#takeOver(ready, ready.snapshot, promises);
+    const entries = ready.committedEntries;
     const storing = this.#store(ready);
-    const lastCommitted = ready.committedEntries.at(-1)?.index ?? 0;
+    const lastCommitted = entries.at(-1)?.index ?? 0;
     const firstUnstable = ready.entries[0]?.index ?? Infinity;
-    if (storing !== undefined && lastCommitted >= firstUnstable) {
-      return storing.then(() => this.#apply(ready)).then(() => this.#sendAsFollower(ready));
+    if (storing === undefined) {
+      this.#send(promises);
+      return this.#apply(entries);
     }
-    const applying = this.#apply(ready);
-    if (storing === undefined && applying === undefined) {
-      this.#sendAsFollower(ready);
-      return undefined;
+    if (lastCommitted >= firstUnstable) {
+      return storing.then(() => {
+        this.#send(promises);
+        return this.#apply(entries);
+      });
     }
-    return Promise.all([storing, applying]).then(() => this.#sendAsFollower(ready));
+    const applying = this.#apply(entries);
+    const stored = storing.then(() => this.#send(promises));
+    return applying === undefined ? stored : stored.then(() => applying);
+  }
+
+  /** Goes on from a leader's snapshot instead of the log and state there are. */
+  async #takeOver(ready: Ready, snapshot: Snapshot, promises: readonly Message[]): Promise<void> {
+    const { storage, wal, handlers } = this.#parts;
+    await handlers.saveSnapshot(snapshot);
+    // The record above counts only from a hard state on that says so much is committed.
+    await this.#store({ hardState: ready.hardState, entries: [] });
+    await wal.sync();
+    storage.applySnapshot(snapshot);
+    await this.#store({ hardState: undefined, entries: ready.entries });
+    this.#send(promises);
+    await this.#applying;
+    if (this.#isStopped) return;
+    await handlers.installSnapshot(snapshot);
+    await this.#apply(ready.committedEntries);
   }
 
   /** Undefined if there is nothing to wait for. */
-  #store({ hardState, entries }: Ready): Promise<void> | undefined {
+  #store({ hardState, entries }: Pick<Ready, "hardState" | "entries">): Promise<void> | undefined {
     if (hardState === undefined && entries.length === 0) return undefined;
     const { storage, wal } = this.#parts;
     const saving = wal.save(hardState, entries);
@@ -239,13 +284,49 @@ export class RaftLoop {
     return saving.then(() => storage.append(entries));
   }
 
-  #apply({ committedEntries }: Ready): Promise<void> | undefined {
-    if (committedEntries.length === 0) return undefined;
-    return this.#parts.handlers.apply(committedEntries);
+  /**
+   * Applies after everything that is being applied; undefined if the loop need not wait for it.
+   */
+  #apply(entries: readonly Entry[]): Promise<void> | undefined {
+    if (entries.length === 0) return undefined;
+    const { handlers } = this.#parts;
+    const before = this.#applying;
+    const work =
+      before === undefined
+        ? handlers.apply(entries)
+        : before.then(() => (this.#isStopped ? undefined : handlers.apply(entries)));
+    if (work === undefined) return undefined;
+    const tracked = this.#track(work);
+    return entries.some(({ type }) => type !== "EntryNormal") ? tracked : undefined;
   }
 
-  #sendAsFollower(ready: Ready): void {
-    if (!this.#isLeader && !this.#isStopped) this.#parts.handlers.send(ready.messages);
+  #track(work: Promise<void>): Promise<void> {
+    const tracked: Promise<void> = work.then(
+      () => this.#applied(tracked),
+      (error: unknown) => {
+        this.#applied(tracked);
+        this.#fail(error);
+      },
+    );
+    this.#applying = tracked;
+    return tracked;
+  }
+
+  #applied(work: Promise<void>): void {
+    if (this.#applying === work) this.#applying = undefined;
+    this.#hasApplied = true;
+    this.wake();
+  }
+
+  /** Runs `work` between two entries; nothing is applied until it settles. */
+  betweenEntries<T>(work: () => Promise<T>): Promise<T> {
+    const result = (this.#applying ?? Promise.resolve()).then(work);
+    void this.#track(result.then(ignore, ignore));
+    return result;
+  }
+
+  #send(messages: readonly Message[]): void {
+    if (messages.length > 0 && !this.#isStopped) this.#parts.handlers.send(messages);
   }
 
   #guard(run: () => void): void {
@@ -270,4 +351,13 @@ export class RaftLoop {
     this.#ticker?.cancel();
     this.#ticker = undefined;
   }
+}
+
+/** Whether a message says that something is durable here. */
+function isPromise({ type }: Message): boolean {
+  return type === "MsgAppResp" || type === "MsgVoteResp" || type === "MsgPreVoteResp";
+}
+
+function ignore(): void {
+  // The outcome is somebody else's.
 }
