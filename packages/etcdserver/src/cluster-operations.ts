@@ -12,13 +12,27 @@ import type { ConfChange } from "@etcd-ts/raft";
 
 import { encodeConfChangeContext, encodeMemberContext, memberID } from "./membership/index.ts";
 import type { Member } from "./membership/index.ts";
+import { forwardToLeader } from "./leader-forwarding.ts";
 import type { MemberCore } from "./member-core.ts";
-import type { Completion, MemberChangeResult, MemberListResult } from "./server-api.ts";
+import type {
+  Completion,
+  MemberChangeResult,
+  MemberListResult,
+  PeerQuestions,
+} from "./server-api.ts";
 
 /** A connection counts as healthy after this long. */
 const HEALTHY_CONNECTION_MS = 5000;
 /** A learner may be promoted when it has this part of the leader's log. */
 const LEARNER_READY_RATIO = 0.9;
+
+/** What a leader may say to a promotion; after anything else it is asked again. */
+const PROMOTE_ANSWERS: ReadonlySet<EtcdError> = new Set([
+  SERVER_ERRORS.memberIDNotFound,
+  SERVER_ERRORS.memberNotLearner,
+  SERVER_ERRORS.learnerNotReady,
+  SERVER_ERRORS.timeout,
+]);
 
 export class ClusterOperations {
   readonly #core: MemberCore;
@@ -93,11 +107,30 @@ export class ClusterOperations {
     this.#change(change, () => cluster.member(id), done);
   }
 
-  /** On the leader; a follower's transport forwards it there. */
+  /** Only the leader knows how far a learner is. */
   promote(id: bigint, done: Completion<MemberChangeResult>): void {
-    const { cluster, config } = this.#core;
+    const { ports, timeoutMs } = this.#core;
+    if (this.#core.isLeader) {
+      this.#promoteHere(id, done);
+      return;
+    }
+    const forwarding = {
+      deadlineMs: ports.clock.monotonicMs() + timeoutMs,
+      ask: async (questions: PeerQuestions, url: string, leftMs: number) => {
+        const members = await questions.promoteMember(url, id, leftMs);
+        return { members, member: members.find((member) => member.id === id) };
+      },
+      isAnswer: (error: EtcdError) => PROMOTE_ANSWERS.has(error),
+      answerHere: () => this.#promoteHere(id, done),
+    };
+    forwardToLeader(this.#core, forwarding, done);
+  }
+
+  #promoteHere(id: bigint, done: Completion<MemberChangeResult>): void {
+    const { cluster, config, metrics } = this.#core;
     const refusal = this.#promoteRefusal(id, config.strictReconfigCheck);
     if (refusal !== undefined) {
+      metrics.learnerPromoteFailures.labels({ Reason: refusal.message }).inc();
       this.#core.failLater(done, refusal);
       return;
     }
@@ -107,7 +140,15 @@ export class ClusterOperations {
       nodeID: id,
       context: encodeConfChangeContext(member, true),
     } as const;
-    this.#change(change, () => cluster.member(id), done);
+    this.#change(
+      change,
+      () => cluster.member(id),
+      (error, result) => {
+        if (error === undefined) metrics.learnerPromotions.inc();
+        else metrics.learnerPromoteFailures.labels({ Reason: error.message }).inc();
+        done(error, result);
+      },
+    );
   }
 
   #change(

@@ -1,10 +1,12 @@
 /** Keeping leases alive and asking about them: work of the leader's memory, not of the log. */
 
 import { bytesFromLatin1 } from "@etcd-ts/base";
+import type { EtcdError } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
-import type { Completion, LeaseTimeToLiveResult } from "./server-api.ts";
+import { forwardToLeader } from "./leader-forwarding.ts";
+import type { Completion, LeaseTimeToLiveResult, PeerQuestions } from "./server-api.ts";
 
 /** How soon a renewal is tried again where nobody counts the time yet. */
 const RETRY_MS = 50;
@@ -32,12 +34,19 @@ export class LeaseOperations {
 
   #renewUntil(deadlineMs: number, id: bigint, done: Completion<number>): void {
     if (!this.#core.isLeader) {
-      this.#whenLeading(done, () => this.#renewUntil(deadlineMs, id, done));
+      const forwarding = {
+        deadlineMs,
+        ask: (questions: PeerQuestions, url: string, timeoutMs: number) =>
+          questions.renewLease(url, id, timeoutMs),
+        isAnswer: isLeaseMissing,
+        answerHere: () => this.#renewUntil(deadlineMs, id, done),
+      };
+      forwardToLeader(this.#core, forwarding, done);
       return;
     }
     this.#core.ensureLeadership((isLeader) => {
       if (!isLeader) {
-        done(this.#core.end ?? SERVER_ERRORS.notPrimaryLessor, undefined);
+        this.#retryRenewal(deadlineMs, id, done);
         return;
       }
       // A lease just granted may not be applied yet.
@@ -86,7 +95,7 @@ export class LeaseOperations {
 
   timeToLive(id: bigint, withKeys: boolean, done: Completion<LeaseTimeToLiveResult>): void {
     if (!this.#core.isLeader) {
-      this.#whenLeading(done, () => this.timeToLive(id, withKeys, done));
+      this.#askLeader(id, withKeys, done);
       return;
     }
     this.#core.waitApplied((error) => {
@@ -96,7 +105,7 @@ export class LeaseOperations {
       }
       const lease = this.#core.lessor.lookup(id);
       if (lease === undefined) {
-        done(undefined, { id, ttlSeconds: -1, grantedTTLSeconds: 0, keys: [] });
+        done(undefined, missingLease(id));
         return;
       }
       if (!this.#core.lessor.isPrimary) {
@@ -124,12 +133,26 @@ export class LeaseOperations {
     });
   }
 
-  /** Waits for a leader; if it is another member, the transport will have to carry the call there. */
-  #whenLeading<T>(done: Completion<T>, retry: () => void): void {
-    this.#core.whenLeader((error) => {
-      if (error !== undefined) done(error, undefined);
-      else if (this.#core.isLeader) retry();
-      else done(SERVER_ERRORS.notPrimaryLessor, undefined);
+  #askLeader(id: bigint, withKeys: boolean, done: Completion<LeaseTimeToLiveResult>): void {
+    const { ports, timeoutMs } = this.#core;
+    const forwarding = {
+      deadlineMs: ports.clock.monotonicMs() + timeoutMs,
+      ask: (questions: PeerQuestions, url: string, leftMs: number) =>
+        questions.leaseTimeToLive(url, { id, withKeys }, leftMs),
+      isAnswer: isLeaseMissing,
+      answerHere: () => this.timeToLive(id, withKeys, done),
+    };
+    forwardToLeader<LeaseTimeToLiveResult>(this.#core, forwarding, (error, result) => {
+      if (error === SERVER_ERRORS.leaseNotFound) done(undefined, missingLease(id));
+      else done(error, result);
     });
   }
+}
+
+function isLeaseMissing(error: EtcdError): boolean {
+  return error === SERVER_ERRORS.leaseNotFound;
+}
+
+function missingLease(id: bigint): LeaseTimeToLiveResult {
+  return { id, ttlSeconds: -1, grantedTTLSeconds: 0, keys: [] };
 }

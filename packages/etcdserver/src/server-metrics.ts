@@ -11,6 +11,7 @@ export interface ServerMetrics {
   readonly heartbeatFailures: Counter;
   readonly snapshotInstalls: Gauge;
   readonly learnerPromotions: Counter;
+  readonly learnerPromoteFailures: Family<Counter>;
   readonly committed: Gauge;
   readonly applied: Gauge;
   readonly pending: Gauge;
@@ -71,6 +72,11 @@ function declareInstruments(metrics: Metrics): ServerMetrics {
       "etcd_server_learner_promote_successes",
       "The total number of successful learner promotions while this member is leader.",
     ),
+    learnerPromoteFailures: metrics.counterFamily({
+      name: "etcd_server_learner_promote_failures",
+      help: "The total number of failed learner promotions (likely learner not ready) while this member is leader.",
+      labelNames: ["Reason"],
+    }),
     committed: gauge(
       "etcd_server_proposals_committed_total",
       "The total number of consensus proposals committed.",
