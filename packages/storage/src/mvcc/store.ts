@@ -8,7 +8,7 @@
 
 import { invariant } from "@etcd-ts/base";
 import type { Clock, Logger, Metrics } from "@etcd-ts/base";
-import type { Event, KeyValue } from "@etcd-ts/api";
+import type { KeyValue } from "@etcd-ts/api";
 import type { Backend } from "../backend/backend.ts";
 import { WatchHub } from "../watch/watch-hub.ts";
 import { WatchStream } from "../watch/watch-stream.ts";
@@ -148,7 +148,7 @@ export class MvccStore {
   write(): WriteTxn {
     invariant(!this.#isClosed && !this.#isRestoring, () => "MvccStore.write: not open");
     invariant(this.#writer === undefined, () => "MvccStore.write: another writer has not ended");
-    this.#writer = new MvccWriteTxn(this.#core, (changes) => this.#endWrite(changes));
+    this.#writer = new MvccWriteTxn(this.#core, (txn) => this.#endWrite(txn));
     return this.#writer;
   }
 
@@ -248,8 +248,8 @@ export class MvccStore {
     this.#compactor.compact(unfinished);
   }
 
-  #endWrite(changes: readonly Event[]): void {
+  #endWrite(txn: WriteTxn): void {
     this.#writer = undefined;
-    if (changes.length > 0) this.#hub.notify(this.#core.currentRevision, changes);
+    if (txn.changed) this.#hub.notify(this.#core.currentRevision, txn);
   }
 }

@@ -80,8 +80,8 @@ export interface WriteTxn extends ReadTxn {
   /** Whether it has changed anything; an unchanged transaction makes no revision. */
   readonly changed: boolean;
   /**
-   * @param key - not empty; the caller may reuse its memory
-   * @param value - kept, also by the events of the change: its bytes must not change
+   * @param key - not empty
+   * @param value - copied, as the key is
    * @param leaseID - 0n for none; a key leaves its old lease
    * @returns the revision of the change
    */

@@ -13,14 +13,18 @@ import type { Event } from "@etcd-ts/api";
 import type { MvccCore } from "./core.ts";
 import { keyRangeFrom } from "./key-range.ts";
 import { encodeRevision } from "./revision.ts";
-import { deleteEvent, deletedKeyValue, putEvent } from "./stored-key-value.ts";
+import { deletedKeyValue, eventFromStored } from "./stored-key-value.ts";
 import type { RangeOptions, RangeResult, WriteTxn } from "./types.ts";
 
 export class MvccWriteTxn implements WriteTxn {
   readonly revision: number;
   readonly #core: MvccCore;
-  readonly #onEnd: (changes: readonly Event[]) => void;
-  readonly #changes: Event[] = [];
+  readonly #onEnd: (txn: WriteTxn) => void;
+  /** What was stored, in order; events are made of it only if somebody asks. */
+  readonly #stored: Uint8Array[] = [];
+  /** Positions in `#stored` of deletions, ascending. */
+  readonly #tombstones: number[] = [];
+  #events: readonly Event[] | undefined;
   #ranges = 0;
   #puts = 0;
   #deletes = 0;
@@ -28,7 +32,7 @@ export class MvccWriteTxn implements WriteTxn {
   #isEnded = false;
 
   /** @param onEnd - called once, when the changes have become visible */
-  constructor(core: MvccCore, onEnd: (changes: readonly Event[]) => void) {
+  constructor(core: MvccCore, onEnd: (txn: WriteTxn) => void) {
     this.#core = core;
     this.#onEnd = onEnd;
     this.revision = core.currentRevision;
@@ -39,11 +43,20 @@ export class MvccWriteTxn implements WriteTxn {
   }
 
   get changed(): boolean {
-    return this.#changes.length > 0;
+    return this.#stored.length > 0;
   }
 
   changes(): readonly Event[] {
-    return this.#changes;
+    if (this.#events?.length === this.#stored.length) return this.#events;
+    const main = this.revision + 1;
+    let tombstone = 0;
+    const events = this.#stored.map((stored, sub) => {
+      const isTombstone = this.#tombstones[tombstone] === sub;
+      if (isTombstone) tombstone++;
+      return eventFromStored({ main, sub, isTombstone }, stored, this.#core.backend.path);
+    });
+    this.#events = events;
+    return events;
   }
 
   range(key: Uint8Array, rangeEnd: Uint8Array, options: RangeOptions): RangeResult {
@@ -58,20 +71,19 @@ export class MvccWriteTxn implements WriteTxn {
     const { index, backend, leases } = this.#core;
     const name = latin1FromBytes(key);
     const main = this.revision + 1;
-    const sub = this.#changes.length;
-    const record = index.put(name, main, sub);
-    const kv = {
-      key: key.slice(),
-      createRevision: record.createRevision,
+    const sub = this.#stored.length;
+    const { createRevision, version } = index.put(name, main, sub);
+    const encoded = encodeMessage(KeyValueCodec, {
+      key,
+      createRevision,
       modRevision: main,
-      version: record.version,
+      version,
       value,
       lease: leaseID,
       encoded: undefined,
-    };
-    const encoded = encodeMessage(KeyValueCodec, kv);
+    });
     backend.put("key", encodeRevision(main, sub), encoded);
-    this.#changes.push(putEvent({ ...kv, encoded }));
+    this.#stored.push(encoded);
     this.#core.isWriting = true;
     this.#puts++;
     this.#putBytes += encoded.length;
@@ -113,7 +125,7 @@ export class MvccWriteTxn implements WriteTxn {
     if (this.#puts > 0) metrics.putTotal.inc(this.#puts);
     if (this.#deletes > 0) metrics.deleteTotal.inc(this.#deletes);
     if (this.#putBytes > 0) metrics.totalPutBytes.add(this.#putBytes);
-    this.#onEnd(this.#changes);
+    this.#onEnd(this);
   }
 
   #newest(): number {
@@ -123,13 +135,13 @@ export class MvccWriteTxn implements WriteTxn {
   #delete(name: string): void {
     const { index, backend, leases } = this.#core;
     const main = this.revision + 1;
-    const sub = this.#changes.length;
+    const sub = this.#stored.length;
     const isDeleted = index.tombstone(name, main, sub);
     invariant(isDeleted, () => `WriteTxn.deleteRange: a key vanished at ${main}.${sub}`);
-    const key = bytesFromLatin1(name);
-    const stored = encodeMessage(KeyValueCodec, deletedKeyValue(key, 0));
+    const stored = encodeMessage(KeyValueCodec, deletedKeyValue(bytesFromLatin1(name), 0));
     backend.put("key", encodeRevision(main, sub, true), stored);
-    this.#changes.push(deleteEvent(key, main));
+    this.#tombstones.push(sub);
+    this.#stored.push(stored);
     this.#core.isWriting = true;
     const lease = leases.leaseOf(name);
     if (lease !== 0n) leases.detach(lease, name);

@@ -16,7 +16,7 @@ import { latin1FromBytes } from "@etcd-ts/base";
 import type { Event } from "@etcd-ts/api";
 import type { MvccCore } from "../mvcc/core.ts";
 import type { KeyRange } from "../mvcc/key-range.ts";
-import type { WatchBatch } from "../mvcc/types.ts";
+import type { WatchBatch, WriteTxn } from "../mvcc/types.ts";
 import { readEvents } from "./catch-up.ts";
 import { Watcher } from "./watcher.ts";
 import { WatcherGroup } from "./watcher-group.ts";
@@ -89,8 +89,9 @@ export class WatchHub {
   }
 
   /** The events of one transaction, all of `revision`, which is now the store's. */
-  notify(revision: number, events: readonly Event[]): void {
+  notify(revision: number, txn: Pick<WriteTxn, "changes">): void {
     if (this.#synced.size === 0) return;
+    const events = txn.changes();
     const matches = new Map<Watcher, readonly Event[]>();
     for (const event of events) {
       this.#synced.match(latin1FromBytes(event.kv!.key), (watcher) => {
