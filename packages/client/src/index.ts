@@ -1,0 +1,14 @@
+export * from "./auth.ts";
+export * from "./bytes.ts";
+export { Client } from "./client.ts";
+export * from "./cluster.ts";
+export * from "./compare.ts";
+export * from "./concurrency.ts";
+export * from "./endpoint.ts";
+export { errorText, isEtcdError } from "./errors.ts";
+export * from "./kv.ts";
+export * from "./lease.ts";
+export * from "./maintenance.ts";
+export * from "./mirror.ts";
+export * from "./options.ts";
+export * from "./watch.ts";
