@@ -135,8 +135,12 @@ export class RaftLoop {
     return this.#parts.node.applyConfChange(change);
   }
 
-  step(message: Message): StepResult {
-    const result = this.#parts.node.step(message);
+  /** A message that cannot be, as of a leader who knows of entries this log has lost, is fatal. */
+  step(message: Message): StepResult | undefined {
+    let result: StepResult | undefined;
+    this.#guard(() => {
+      result = this.#parts.node.step(message);
+    });
     this.wake();
     return result;
   }
