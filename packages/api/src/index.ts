@@ -40,6 +40,8 @@ export type {
 } from "./codec/kv.ts";
 export { RangeChunks } from "./codec/range-chunks.ts";
 export type { EncodedChunks } from "./codec/range-chunks.ts";
+export { encodePairs, encodeTxnInChunks, isLongTxnResponse } from "./codec/txn-chunks.ts";
+export type { Pause } from "./codec/txn-chunks.ts";
 export {
   LeaseCheckpointCodec,
   LeaseCheckpointRequestCodec,

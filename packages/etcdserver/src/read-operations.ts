@@ -5,7 +5,7 @@
  * for long.
  */
 
-import { exponentialBuckets } from "@etcd-ts/base";
+import { exponentialBuckets, yieldTurn } from "@etcd-ts/base";
 import type { EtcdError, Family, Histogram } from "@etcd-ts/base";
 import type {
   RangeRequest,
@@ -14,7 +14,7 @@ import type {
   TxnRequest,
   TxnResponse,
 } from "@etcd-ts/api";
-import { SERVER_ERRORS } from "@etcd-ts/api";
+import { encodePairs, SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
 import type { Completion, EncodedRangeResponse, RequestContext } from "./server-api.ts";
@@ -24,7 +24,7 @@ import {
   isSerializableTxn,
   readsKeysOnly,
 } from "./txn/execute.ts";
-import { encodePairs, executeRange, finishRange, isPlainRange, rangeOptions } from "./txn/range.ts";
+import { executeRange, finishRange, isPlainRange, rangeOptions } from "./txn/range.ts";
 
 export class ReadOperations {
   readonly #core: MemberCore;
@@ -103,7 +103,7 @@ export class ReadOperations {
     }
     const result = await store.rangeSliced(key, rangeEnd, rangeOptions(request));
     const { kvs, more, count } = await finishRange(request, result, ports.clock);
-    const pairs = await encodePairs(kvs, ports.clock);
+    const pairs = await encodePairs(kvs, () => yieldTurn(ports.clock));
     return { message: pairs.finish(this.#core.header(result.revision), more, count), count };
   }
 

@@ -73,7 +73,7 @@ export class RangeChunks {
   }
 
   /** The whole response; nothing may be added afterwards. */
-  finish(header: ResponseHeader, more: boolean, count: number): EncodedChunks {
+  finish(header: ResponseHeader | undefined, more: boolean, count: number): EncodedChunks {
     const head = new WireWriter(64);
     writeMessage(head, 1, ResponseHeaderCodec, header);
     const tail = new WireWriter(16);
@@ -83,7 +83,7 @@ export class RangeChunks {
     const chunks = this.#chunks;
     this.#chunks = [];
     const bytes = head.length + this.#bytes + tail.length;
-    chunks.unshift(head.finish());
+    if (head.length > 0) chunks.unshift(head.finish());
     if (tail.length > 0) chunks.push(tail.finish());
     return { bytes, chunks };
   }

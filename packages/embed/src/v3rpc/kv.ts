@@ -3,8 +3,9 @@
  * what comes back. This is the way of most requests, so it makes nothing but its completion.
  */
 
-import { KV, rpcErrorFrom } from "@etcd-ts/api";
-import type { RangeResponse } from "@etcd-ts/api";
+import { encodeTxnInChunks, isLongTxnResponse, KV, rpcErrorFrom } from "@etcd-ts/api";
+import type { RangeResponse, TxnResponse } from "@etcd-ts/api";
+import { yieldTurn } from "@etcd-ts/base";
 import type { EtcdError } from "@etcd-ts/base";
 import {
   checkDeleteRangeRequest,
@@ -38,7 +39,7 @@ export function registerKV(parts: ServiceParts): void {
   });
   table.unary(KV.Txn, (request, call) => {
     if (refuse(call, checkTxnRequest(request, config.txnOpsMax))) return;
-    server.txn(request, contextOf(call), answerLogged(call, requestLog));
+    server.txn(request, contextOf(call), answerTxn(call, parts));
   });
   table.unary(KV.Compact, (request, call) => {
     server.compact(request, contextOf(call), answerLogged(call, requestLog));
@@ -63,6 +64,23 @@ function answerEncoded(
     }
     requestLog.noteResponse(call, response);
     call.respondEncoded(response.message);
+  };
+}
+
+/** Long answers are encoded in slices. */
+function answerTxn(call: UnaryCall<TxnResponse>, parts: ServiceParts): Completion<TxnResponse> {
+  const { requestLog, clock } = parts;
+  const answer = answerLogged(call, requestLog);
+  return (error, response) => {
+    if (response === undefined || !isLongTxnResponse(response)) {
+      answer(error, response);
+      return;
+    }
+    requestLog.noteResponse(call, response);
+    encodeTxnInChunks(response, () => yieldTurn(clock)).then(
+      (encoded) => call.respondEncoded(encoded),
+      (cause: unknown) => call.fail(rpcErrorFrom(cause)),
+    );
   };
 }
 

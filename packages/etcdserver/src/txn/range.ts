@@ -10,17 +10,12 @@
 
 import { compareBytes, EMPTY_BYTES, yieldTurn } from "@etcd-ts/base";
 import type { Clock } from "@etcd-ts/base";
-import { RangeChunks, SortOrder, SortTarget } from "@etcd-ts/api";
+import { SortOrder, SortTarget } from "@etcd-ts/api";
 import type { KeyValue, RangeRequest, RangeResponse, ResponseHeader } from "@etcd-ts/api";
 import type { RangeOptions, RangeResult, ReadTxn } from "@etcd-ts/storage";
 
 /** How long a sort may run before others get their turn: 16 Ki comparisons of short keys. */
 const SORT_RUN_LENGTH = 8192;
-
-/** Copied in a few milliseconds, whether it is many small pairs or few large ones. */
-const ENCODED_RUN_BYTES = 2 * 1024 * 1024;
-/** What a pair is taken to cost besides its value. */
-const ENCODED_PAIR_BYTES = 256;
 
 /** A header as operations inside a transaction carry it. */
 export function revisionHeader(revision: number): ResponseHeader {
@@ -58,20 +53,6 @@ function sortsByValue(request: RangeRequest): boolean {
 /** Whether pairs are wanted just as the store has them, in its own order. */
 export function isPlainRange(request: RangeRequest): boolean {
   return !request.countOnly && !readsAll(request) && comparator(request) === undefined;
-}
-
-/** The pairs of a response in wire form, giving up the turn as they are copied. */
-export async function encodePairs(kvs: readonly KeyValue[], clock: Clock): Promise<RangeChunks> {
-  const pairs = new RangeChunks();
-  let bytes = 0;
-  for (const kv of kvs) {
-    pairs.add(kv);
-    bytes += ENCODED_PAIR_BYTES + kv.value.length;
-    if (bytes < ENCODED_RUN_BYTES) continue;
-    bytes = 0;
-    await yieldTurn(clock);
-  }
-  return pairs;
 }
 
 /** Runs `request` on a transaction, in this turn. @throws {ServerError} compacted, future */
