@@ -33,7 +33,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`[0-9.]+(µs|ms)\b`), "TIME"},
 	{regexp.MustCompile(`"(cluster_id|member_id|raft_term|ID|leader|raftIndex|raftAppliedIndex|raftTerm|dbSize|dbSizeInUse|ttl|id)":\d+`), `"$1":N`},
 	{regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm|ID|Leader|RaftIndex|RaftAppliedIndex|TTL|DBSize|DBSizeInUse|Lease)" : -?\d+`), `"$1" : N`},
-	{regexp.MustCompile(`\b[0-9a-f]{14,16}\b`), "ID"},
+	{regexp.MustCompile(` *\b[0-9a-f]{14,16}\b`), " ID"},
 	// A hash covers the lease ids, which each server draws for itself.
 	{regexp.MustCompile(`"hash":\d+`), `"hash":N`},
 	{regexp.MustCompile(`HOST, \d+`), "HOST, N"},
