@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 
+import type { DeleteRangeResponse, LeaseGrantResponse } from "@etcd-ts/api";
 import { SeededRandom, crc32c, randomBelow, utf8FromString } from "@etcd-ts/base";
 
 import { MemberFixture, bytes, promised } from "./member-fixture.ts";
@@ -28,13 +29,17 @@ async function runSeed(seed: number): Promise<Trace> {
           id: BigInt(1 + randomBelow(random, 50)),
           ttl: 2 + randomBelow(random, 5),
         };
-        promised((context, done) => member.server.leaseGrant(request, context, done)).then(
+        promised<LeaseGrantResponse>((context, done) =>
+          member.server.leaseGrant(request, context, done),
+        ).then(
           (granted) => answers.push(`lease ${granted.id}`),
           (error: Error) => answers.push(error.message),
         );
       } else if (kind === 1) {
         const request = { key: bytes(key), rangeEnd: bytes("k2"), prevKV: false };
-        promised((context, done) => member.server.deleteRange(request, context, done)).then(
+        promised<DeleteRangeResponse>((context, done) =>
+          member.server.deleteRange(request, context, done),
+        ).then(
           ({ deleted, header }) => answers.push(`deleted ${deleted} at ${header?.revision}`),
           (error: Error) => answers.push(error.message),
         );

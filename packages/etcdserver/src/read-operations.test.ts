@@ -35,7 +35,7 @@ describe("rangeEncoded()", () => {
     await fc.assert(
       fc.asyncProperty(requests, async (fields) => {
         const request = RangeRequestCodec.create(fields);
-        const response = await member.call((context, done) =>
+        const response = await member.call<RangeResponse>((context, done) =>
           member.server.range(request, context, done),
         );
         const { message, count } = await encoded(member, request);
