@@ -3,7 +3,7 @@
 import { type Clock, yieldTurn } from "@etcd-ts/base";
 
 /** Well below the 10 ms in which nothing else may run. */
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 
 export class Slices {
   readonly #clock: Clock | undefined;

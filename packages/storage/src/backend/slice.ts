@@ -4,7 +4,7 @@ import { yieldTurn } from "@etcd-ts/base";
 import type { Clock } from "@etcd-ts/base";
 
 /** Longest stretch of background work between two turns of the event loop. */
-export const SLICE_MS = 4;
+export const SLICE_MS = 2;
 
 /** Steps between two looks at the clock. */
 const STEPS_PER_LOOK = 64;
