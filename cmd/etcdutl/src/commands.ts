@@ -211,6 +211,32 @@ const MIGRATE: Command = {
   },
 };
 
+const VERIFY: Command = {
+  name: "verify",
+  words: "<file or data directory>",
+  summary: "Check all that can be checked of a snapshot or a data directory",
+  description: [
+    "Looks at the checksum, every page, every bucket, the order of revisions and the history of each",
+    "key, leases, members, auth and alarms; in a data directory also at the log, the raft snapshots",
+    "and raft's state. Nothing is changed. Exit status 1 if anything is wrong.",
+  ],
+  examples: ["etcdutl verify backup.db", "etcdutl verify /var/lib/etcd --json"],
+  flags: [
+    { name: "json", kind: "bool", defaultText: "false", help: "the same as --write-out json" },
+    {
+      name: "wal-dir",
+      kind: "string",
+      defaultText: "",
+      help: "directory of the write-ahead log, if it is not in the data directory",
+    },
+  ],
+  commands: [],
+  async run(invocation) {
+    const { verifyCommand } = await import("./run-inspect.ts");
+    await verifyCommand(invocation);
+  },
+};
+
 const VERSION: Command = {
   name: "version",
   words: "",
@@ -241,7 +267,7 @@ export const ROOT: Command = {
   words: "<command> [flags]",
   summary: "Work on the files of an etcd member that does not run",
   flags: [WRITE_OUT],
-  commands: [DEFRAG, HASHKV, HELP, MIGRATE, SNAPSHOT, VERSION],
+  commands: [DEFRAG, HASHKV, HELP, MIGRATE, SNAPSHOT, VERIFY, VERSION],
 };
 
 /** Help about the command the words name, or about the one they were given to. */

@@ -1,7 +1,9 @@
-/** Commands that only read: `snapshot status`, `hashkv`. */
+/** Commands that only read: `snapshot status`, `hashkv`, `verify`. */
 
-import { hashKV, snapshotStatus } from "@etcd-ts/datadir";
-import type { HistoryHash, SnapshotStatus } from "@etcd-ts/datadir";
+import { createHash } from "node:crypto";
+import { hashKV, snapshotStatus, verify } from "@etcd-ts/datadir";
+import type { CheckStatus, HistoryHash, SnapshotStatus, VerifyReport } from "@etcd-ts/datadir";
+import { CommandError, EXIT_BAD_FEATURE, EXIT_ERROR } from "./command.ts";
 import type { Invocation } from "./command.ts";
 import { onlyArgument, onlyWord } from "./commands.ts";
 import { formatted, humanSize, mustBeFormat } from "./print.ts";
@@ -56,4 +58,55 @@ export function printableHash(result: HistoryHash): Printable {
     header: ["hash", "hash revision", "compact revision"],
     row: texts,
   };
+}
+
+export async function verifyCommand(invocation: Invocation): Promise<void> {
+  const path = onlyArgument(invocation);
+  const format = invocation.bool("json") ? "json" : invocation.string("write-out");
+  if (format !== "simple" && format !== "json") {
+    throw new CommandError(EXIT_BAD_FEATURE, "verify prints simple or json");
+  }
+  const walDir = invocation.string("wal-dir");
+  const report = await withSession(QUIET, (context) =>
+    verify(context, {
+      path,
+      ...(walDir === "" ? {} : { walDirectory: walDir }),
+      newDigest: () => createHash("sha256"),
+    }),
+  );
+  process.stdout.write(format === "json" ? jsonReport(report) : readableReport(report));
+  if (!report.isIntact) process.exitCode = EXIT_ERROR;
+}
+
+function jsonReport({ path, kind, isIntact, checks }: VerifyReport): string {
+  return JSON.stringify({ path, kind, intact: isIntact, checks }) + "\n";
+}
+
+const MARKS: { readonly [status in CheckStatus]: string } = {
+  ok: "ok     ",
+  warning: "warning",
+  failed: "FAILED ",
+  skipped: "skipped",
+};
+
+export function readableReport(report: VerifyReport): string {
+  const width = Math.max(...report.checks.map(({ name }) => name.length));
+  const lines = [`${report.path}: ${report.kind}`];
+  for (const { name, status, summary, problems, problemCount } of report.checks) {
+    lines.push(`  ${MARKS[status]}  ${name.padEnd(width)}  ${summary}`);
+    for (const problem of problems) lines.push(`             ${problem}`);
+    const more = problemCount - problems.length;
+    if (more > 0) lines.push(`             and ${more} more`);
+  }
+  return [...lines, verdict(report), ""].join("\n");
+}
+
+function verdict({ kind, isIntact, checks }: VerifyReport): string {
+  if (isIntact) {
+    const warnings = checks.filter(({ status }) => status === "warning").length;
+    return warnings === 0 ? "intact" : `intact, with ${warnings} warnings`;
+  }
+  return kind === "data directory"
+    ? "NOT INTACT: keep a copy; have the member join its cluster anew, or restore from a snapshot"
+    : "NOT INTACT: do not restore from this file; take another snapshot";
 }

@@ -17,3 +17,6 @@ export { restoreSnapshot } from "./restore.ts";
 export type { RestoreOptions, RestoreResult } from "./restore.ts";
 export { snapshotStatus } from "./status.ts";
 export type { SnapshotStatus } from "./status.ts";
+export { verify } from "./verify.ts";
+export type { VerifyOptions } from "./verify.ts";
+export type { CheckResult, CheckStatus, VerifyReport } from "./verify-report.ts";

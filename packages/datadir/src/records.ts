@@ -10,6 +10,11 @@ import {
 import type { Transaction } from "@etcd-ts/bbolt";
 import { decodeRevision } from "@etcd-ts/storage";
 
+/** The bytes of a name. */
+export function bytesFromName(name: string): Uint8Array {
+  return utf8FromString(name);
+}
+
 export const KEY: Uint8Array = utf8FromString("key");
 export const META: Uint8Array = utf8FromString("meta");
 export const STORAGE_VERSION: Uint8Array = utf8FromString("storageVersion");
