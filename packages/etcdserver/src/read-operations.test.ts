@@ -1,6 +1,6 @@
 import { concatBytes, decodeMessage, encodeMessage, equalBytes } from "@etcd-ts/base";
 import { RangeRequestCodec, RangeResponseCodec, SERVER_ERRORS } from "@etcd-ts/api";
-import type { RangeRequest } from "@etcd-ts/api";
+import type { RangeRequest, RangeResponse } from "@etcd-ts/api";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
