@@ -253,7 +253,9 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
     if (!this.#headersSent) this.#sendHeaders();
     this.host.forgivePings();
     byteCounters?.sent(message.bytes);
-    if (this.#encoding === "identity") {
+    if (this.#encoding === "identity" && message.bytes <= FED_BYTES && this.mayWrite) {
+      this.#writeChunks(message.chunks);
+    } else if (this.#encoding === "identity") {
       this.enqueue(framePrefix(message));
       this.#rest = { chunks: message.chunks, next: 0 };
       this.#feed();
@@ -302,6 +304,20 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
       output.truncate(start);
       throw error;
     }
+    return this.#finishMessage(start);
+  }
+
+  /** A short message goes out as if it had been encoded into the output. */
+  #writeChunks(chunks: readonly Uint8Array[]): void {
+    const { output } = this.host;
+    const start = output.extend(FRAME_HEADER_BYTES + PREFIX_BYTES);
+    for (const chunk of chunks) output.raw(chunk);
+    this.#finishMessage(start);
+  }
+
+  /** @returns the length of the message written after the spare bytes at `start` */
+  #finishMessage(start: number): number {
+    const { output } = this.host;
     const payload = start + FRAME_HEADER_BYTES + PREFIX_BYTES;
     const length = output.length - payload;
     const bytes = output.buffer;
