@@ -24,8 +24,11 @@ function installIfNeeded() {
   const installed = join(root, "node_modules", ".package-lock.json");
   const lock = join(root, "package-lock.json");
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
-  console.error("installing dependencies (npm ci)");
-  const npm = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+  console.error("installing dependencies (npm install)");
+  // Not `npm ci`: it refuses a lock file that lacks optional packages of other platforms, which
+  // npm leaves out where a registry does not have them.
+  const words = ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"];
+  const npm = spawnSync("npm", words, {
     cwd: root,
     stdio: ["ignore", 2, 2],
     shell: process.platform === "win32",
