@@ -21,8 +21,13 @@ type cluster struct {
 	members []*member
 }
 
-// Few entries between snapshots, so that a member that was away needs one.
-var clusterFlags = []string{"--snapshot-count=300", "--snapshot-catchup-entries=50"}
+// Few entries between snapshots, so that a member that was away needs one; and data is compared all
+// the time.
+var clusterFlags = []string{
+	"--snapshot-count=300", "--snapshot-catchup-entries=50",
+	"--corrupt-check-time=1s", "--compact-hash-check-time=1s",
+	"--feature-gates=InitialCorruptCheck=true,CompactHashCheck=true",
+}
 
 // newCluster starts one member of each kind as a new cluster.
 func newCluster(t testing.TB, kinds ...kind) *cluster {
@@ -166,6 +171,9 @@ func (c *cluster) agree(members ...*member) {
 		if _, err := m.dial().Get(timeout(c.t), "agree"); err != nil {
 			c.t.Fatalf("%s: %v\n%s", m.kind, err, m.log)
 		}
+	}
+	if alarms, err := members[0].dial().AlarmList(timeout(c.t)); err != nil || len(alarms.Alarms) > 0 {
+		c.t.Fatalf("alarms: %v %v", alarms, err)
 	}
 	want := members[0].hashKV(revision)
 	for _, m := range members[1:] {

@@ -53,7 +53,7 @@ describe("readCommandLine()", () => {
     [["foo"], '"foo" is not a valid flag'],
     [["--listen-client-urls=http://127.0.0.1:1"], "--advertise-client-urls is required"],
     [["--cert-file=a.pem"], "--cert-file is a flag of etcd that etcd-ts has not built yet"],
-    [["--force-new-cluster"], "--force-new-cluster is a flag of etcd"],
+    [["--peer-auto-tls"], "--peer-auto-tls is a flag of etcd"],
     [["--auth-token=jwt,x"], "--auth-token is a flag of etcd"],
     [["--auto-compaction-mode=x"], 'unknown auto-compaction-mode "x"'],
     [["--log-format=x"], "unknown log format: x, supported values json, console"],

@@ -227,6 +227,7 @@ function configFromFlags(values: Values, explicit: ReadonlySet<string>): EmbedCo
     ),
     initialClusterState: values["initial-cluster-state"] as "new" | "existing",
     initialClusterToken: values["initial-cluster-token"],
+    forceNewCluster: values["force-new-cluster"],
     heartbeatIntervalMs: values["heartbeat-interval"],
     electionTimeoutMs: values["election-timeout"],
     initialElectionTickAdvance: values["initial-election-tick-advance"],
@@ -269,6 +270,7 @@ function configFromFlags(values: Values, explicit: ReadonlySet<string>): EmbedCo
       0,
       defaults.compactionSleepIntervalMs,
     ),
+    corruptCheckTimeMs: number("corrupt-check-time"),
     compactHashCheckTimeMs: number("compact-hash-check-time"),
     watchProgressNotifyIntervalMs: orDefault(
       number("watch-progress-notify-interval"),

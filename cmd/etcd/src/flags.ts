@@ -303,15 +303,13 @@ export const UNBUILT_FLAGS: readonly FlagName[] = [
   "distributed-tracing-instance-id",
   "experimental-distributed-tracing-sampling-rate",
   "distributed-tracing-sampling-rate",
-  "experimental-corrupt-check-time",
-  "corrupt-check-time",
   "experimental-peer-skip-client-san-verification",
   "peer-skip-client-san-verification",
-  "force-new-cluster",
 ];
 
 /** `--experimental-x` and the flag that replaced it. */
 export const EXPERIMENTAL_ALIASES: readonly (readonly [FlagName, FlagName])[] = [
+  ["experimental-corrupt-check-time", "corrupt-check-time"],
   ["experimental-compact-hash-check-time", "compact-hash-check-time"],
   ["experimental-compaction-batch-limit", "compaction-batch-limit"],
   ["experimental-compaction-sleep-interval", "compaction-sleep-interval"],

@@ -34,6 +34,8 @@ export interface EmbedConfig {
   readonly initialCluster: string;
   readonly initialClusterState: "new" | "existing";
   readonly initialClusterToken: string;
+  /** Makes a cluster of this member alone out of the data it has. */
+  readonly forceNewCluster: boolean;
 
   readonly heartbeatIntervalMs: number;
   readonly electionTimeoutMs: number;
@@ -74,6 +76,8 @@ export interface EmbedConfig {
   readonly autoCompactionRetention: string;
   readonly compactionBatchLimit: number;
   readonly compactionSleepIntervalMs: number;
+  /** 0 never compares the data of members. */
+  readonly corruptCheckTimeMs: number;
   readonly compactHashCheckTimeMs: number;
   readonly watchProgressNotifyIntervalMs: number;
   readonly downgradeCheckTimeMs: number;
@@ -116,6 +120,7 @@ export function embedConfig(settings: Partial<EmbedConfig> = {}): EmbedConfig {
     initialCluster: peerURLs.map(({ text }) => `${name}=${text}`).join(","),
     initialClusterState: "new",
     initialClusterToken: "etcd-cluster",
+    forceNewCluster: false,
     heartbeatIntervalMs: 100,
     electionTimeoutMs: 1000,
     initialElectionTickAdvance: true,
@@ -146,6 +151,7 @@ export function embedConfig(settings: Partial<EmbedConfig> = {}): EmbedConfig {
     autoCompactionRetention: "0",
     compactionBatchLimit: 1000,
     compactionSleepIntervalMs: 10,
+    corruptCheckTimeMs: 0,
     compactHashCheckTimeMs: 60_000,
     watchProgressNotifyIntervalMs: 600_000,
     downgradeCheckTimeMs: 5000,

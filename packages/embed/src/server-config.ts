@@ -44,6 +44,10 @@ export function serverConfig(config: EmbedConfig): ServerConfig {
     leaseCheckpoint: config.featureGates.LeaseCheckpoint,
     leaseCheckpointPersist: config.featureGates.LeaseCheckpointPersist,
     downgradeCheckMs: config.downgradeCheckTimeMs,
+    forceNewCluster: config.forceNewCluster,
+    initialCorruptCheck: config.featureGates.InitialCorruptCheck,
+    corruptCheckMs: config.corruptCheckTimeMs,
+    compactHashCheckMs: config.featureGates.CompactHashCheck ? config.compactHashCheckTimeMs : 0,
   });
 }
 

@@ -27,6 +27,7 @@ import { Snapshotter, WriteAheadLog } from "@etcd-ts/wal";
 import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
 
 import { BootstrapError } from "./bootstrap-error.ts";
+import { forceNewCluster } from "./force-new-cluster.ts";
 import { clusterToJoin, refuseIfBootstrapped } from "./join.ts";
 import { Cluster, encodeMemberContext } from "./membership/index.ts";
 import type { MemberInfo, ServerConfig, ServerPorts } from "./server-api.ts";
@@ -59,6 +60,8 @@ export interface Bootstrapped {
   readonly snapshot: Snapshot | undefined;
   /** Members of the cluster that is joined: they may send before the log tells of them. */
   readonly remotes: readonly MemberInfo[];
+  /** Whether there was a log before. */
+  readonly isRestart: boolean;
   readonly paths: DataPaths;
   /** Opens the database anew, after another file took its name. */
   readonly openBackend: () => Promise<Backend>;
@@ -117,9 +120,6 @@ class Bootstrap {
     const { disk } = this.#ports;
     const hasLog = await WriteAheadLog.exists(disk, this.#paths.wal);
     const hasDatabase = (await disk.stat(this.#paths.database)) !== undefined;
-    if (this.#config.forceNewCluster) {
-      throw new BootstrapError("force-new-cluster is not implemented");
-    }
     if (hasLog) return this.#restart(hasDatabase);
     return this.#config.initialClusterState === "existing" ? this.#join() : this.#startNew();
   }
@@ -258,6 +258,7 @@ class Bootstrap {
         node,
         snapshot: undefined,
         remotes,
+        isRestart: false,
         ...this.#reopening(),
       };
     } catch (error) {
@@ -337,14 +338,17 @@ class Bootstrap {
       });
     }
     const start: WalSnapshot = snapshot === undefined ? START_OF_LOG : snapshot.metadata;
-    const { wal, ...log } = await WriteAheadLog.open(
+    const { wal, ...found } = await WriteAheadLog.open(
       disk,
       this.#paths.wal,
       start,
       this.#walOptions(),
     );
     try {
-      const ids = decodeMessage(LogMetadataCodec, log.metadata);
+      const ids = decodeMessage(LogMetadataCodec, found.metadata);
+      const { forceNewCluster: isForced, advertisePeerURLs } = this.#config;
+      const self = { id: ids.NodeID, peerURLs: advertisePeerURLs };
+      const log = isForced ? await forceNewCluster(wal, found, snapshot, self, logger) : found;
       cluster.setIDs(ids.NodeID, ids.ClusterID);
       cluster.attachBackend(backend);
       cluster.recoverFromBackend();
@@ -368,6 +372,7 @@ class Bootstrap {
         node: new RawNode(this.#raftConfig(ids.NodeID, raftStorage)),
         snapshot,
         remotes: [],
+        isRestart: true,
         ...this.#reopening(),
       };
     } catch (error) {

@@ -1,7 +1,10 @@
 /** Clusters of three: elections, partitions, catching up, joining, leases. */
 
 import { describe, expect, test } from "vitest";
-import type { LeaseGrantResponse } from "@etcd-ts/api";
+import { CompactionRequestCodec, KeyValueCodec } from "@etcd-ts/api";
+import type { CompactionResponse, LeaseGrantResponse } from "@etcd-ts/api";
+import { NULL_LOGGER, NULL_METRICS, decodeMessage, encodeMessage } from "@etcd-ts/base";
+import { Backend } from "@etcd-ts/storage";
 
 import { ClusterFixture, ClusterMember } from "./cluster-fixture.ts";
 import type { LeaseTimeToLiveResult, MemberChangeResult, StatusResult } from "./server-api.ts";
@@ -263,5 +266,111 @@ describe("leadership", () => {
       leader.server!.moveLeader(followers[0]!.id, context, done),
     );
     await expect(refused).rejects.toThrow("etcdserver: not leader");
+  });
+});
+
+/** Changes the value of the last record in the database of a member that does not run. */
+async function corrupt(cluster: ClusterFixture, { disk, clock }: ClusterMember): Promise<void> {
+  const path = "/data/member/snap/db";
+  const options = { disk, clock, path, logger: NULL_LOGGER, metrics: NULL_METRICS };
+  const backend = await cluster.run(Backend.open(options));
+  let last: [Uint8Array, Uint8Array] | undefined;
+  backend.forEach("key", (key, value) => {
+    last = [key, value];
+  });
+  const kv = decodeMessage(KeyValueCodec, last![1]);
+  const changed = { ...kv, encoded: undefined, value: new Uint8Array([1, 2, 3]) };
+  backend.put("key", last![0], encodeMessage(KeyValueCodec, changed));
+  await cluster.run(backend.close());
+}
+
+function corruptMembers({ server }: ClusterMember): string[] {
+  return server!.status(INTERNAL_CONTEXT).errors.filter((text) => text.includes("CORRUPT"));
+}
+
+describe("corruption checks", () => {
+  test("a member whose data differs does not start", async () => {
+    const { cluster, leader, followers } = await started();
+    await putMany(cluster, leader, 5);
+    await cluster.hashes();
+    const [good, bad] = followers as [ClusterMember, ClusterMember];
+    await cluster.stop(good);
+    await cluster.run(cluster.start(good, { initialCorruptCheck: true }));
+    await cluster.stop(bad);
+    await corrupt(cluster, bad);
+    await expect(cluster.run(cluster.start(bad, { initialCorruptCheck: true }))).rejects.toThrow(
+      "found data inconsistency with peers",
+    );
+  });
+
+  async function withCorruptMember(config: {
+    corruptCheckMs?: number;
+    compactHashCheckMs?: number;
+  }) {
+    const { cluster, leader, followers } = await started({ config });
+    await putMany(cluster, leader, 5);
+    await cluster.hashes();
+    await cluster.clock.advanceSettled(3000);
+    expect(corruptMembers(leader)).toEqual([]);
+    const bad = followers[0]!;
+    await cluster.stop(bad);
+    await corrupt(cluster, bad);
+    await cluster.run(cluster.start(bad));
+    return { cluster, leader, bad };
+  }
+
+  async function expectAlarm(cluster: ClusterFixture, leader: ClusterMember, bad: ClusterMember) {
+    await cluster.clock.advanceSettled(5000);
+    expect(corruptMembers(leader)).toHaveLength(1);
+    expect(corruptMembers(leader)[0]).toContain(String(bad.id));
+    await expect(cluster.put(leader, "key", "value")).rejects.toThrow("corrupt cluster");
+  }
+
+  test("the leader finds a member whose data differs now and then", async () => {
+    const { cluster, leader, bad } = await withCorruptMember({ corruptCheckMs: 1000 });
+    await expectAlarm(cluster, leader, bad);
+  });
+
+  test("the leader finds a member whose data differs by the hashes of compactions", async () => {
+    const { cluster, leader, bad } = await withCorruptMember({ compactHashCheckMs: 1000 });
+    const compact = (revision: number): Promise<CompactionResponse> => {
+      const request = CompactionRequestCodec.create({ revision, physical: true });
+      return cluster.call((context, done) => leader.server!.compact(request, context, done));
+    };
+    await compact(4);
+    // The record that differs is one of those the next compaction looks at.
+    await cluster.put(leader, "key4", "again");
+    await compact(7);
+    await expectAlarm(cluster, leader, bad);
+  });
+});
+
+describe("force-new-cluster", () => {
+  test("makes a cluster of one out of what a member has, which can grow again", async () => {
+    const { cluster, leader, followers } = await started();
+    await putMany(cluster, leader, 10);
+    await cluster.hashes();
+    const { clusterID } = leader.server!.facts();
+    for (const member of cluster.members) await cluster.stop(member);
+    const survivor = followers[0]!;
+    await cluster.run(cluster.start(survivor, { forceNewCluster: true }));
+    expect(await cluster.get(survivor, "key9")).toBe("value9");
+    const list = await cluster.call<{ members: readonly unknown[] }>((context, done) =>
+      survivor.server!.memberList(true, context, done),
+    );
+    expect(list.members).toHaveLength(1);
+    expect(survivor.server!.facts().clusterID).toBe(clusterID);
+    await cluster.stop(survivor);
+    await cluster.run(cluster.start(survivor));
+    await cluster.put(survivor, "key", "value");
+
+    const fresh = new ClusterMember("m9", cluster.clock);
+    cluster.members.splice(0, cluster.members.length, survivor, fresh);
+    await cluster.call<MemberChangeResult>((context, done) =>
+      survivor.server!.memberAdd([fresh.peerURL], false, context, done),
+    );
+    await cluster.run(cluster.start(fresh, { initialClusterState: "existing" }));
+    expect(await cluster.get(fresh, "key9")).toBe("value9");
+    expect((await cluster.hashes()).size).toBe(1);
   });
 });

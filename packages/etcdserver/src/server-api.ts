@@ -114,6 +114,12 @@ export interface ServerConfig {
   readonly leaseCheckpointPersist: boolean;
   readonly leaseCheckpointIntervalMs: number;
   readonly downgradeCheckMs: number;
+  /** Compares data with other members before a member that has data takes part. */
+  readonly initialCorruptCheck: boolean;
+  /** 0 never compares. */
+  readonly corruptCheckMs: number;
+  /** 0 never compares. */
+  readonly compactHashCheckMs: number;
   readonly walSegmentBytes: number | undefined;
 }
 
@@ -157,6 +163,9 @@ export function defaultServerConfig(
     leaseCheckpointPersist: false,
     leaseCheckpointIntervalMs: 5 * 60_000,
     downgradeCheckMs: 5_000,
+    initialCorruptCheck: false,
+    corruptCheckMs: 0,
+    compactHashCheckMs: 0,
     walSegmentBytes: undefined,
     ...own,
   };

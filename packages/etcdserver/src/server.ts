@@ -39,6 +39,7 @@ import { unimplementedAuthCall } from "./auth/auth-store.ts";
 import { bootstrap } from "./bootstrap.ts";
 import { ClusterOperations } from "./cluster-operations.ts";
 import { startAutoCompaction } from "./compactor/compactor.ts";
+import { CorruptionChecks } from "./corruption-checks.ts";
 import { DiskSnapshots } from "./disk-snapshots.ts";
 import { LEASE_EXPIRY_INTERVAL_MS } from "./lease/index.ts";
 import { LeaseExpiry } from "./lease-expiry.ts";
@@ -90,6 +91,7 @@ export class EtcdServer implements ServerOperations {
     reject: () => undefined,
   };
   readonly #leadership: Leadership;
+  readonly #checks: CorruptionChecks;
   #stopping: Promise<void> | undefined;
 
   /**
@@ -124,6 +126,7 @@ export class EtcdServer implements ServerOperations {
         failed: (error) => self().#failed(error, events),
       });
       server = new EtcdServer(core);
+      if (config.initialCorruptCheck && boot.isRestart) await server.#checks.initial();
       return server;
     } catch (error) {
       await boot.wal.close();
@@ -142,6 +145,7 @@ export class EtcdServer implements ServerOperations {
     this.#leases = new LeaseOperations(core);
     this.#cluster = new ClusterOperations(core);
     this.#leadership = new Leadership(core);
+    this.#checks = new CorruptionChecks(core);
     this.#maintenance = new MaintenanceOperations(core, this.#versions);
     this.#ready = new Promise((resolve, reject) => {
       this.#settleReady = { resolve, reject };
@@ -441,7 +445,8 @@ export class EtcdServer implements ServerOperations {
   #standForElection(): void {
     const { cluster, memberID, ports, config, loop } = this.#core;
     const voters = cluster.votingMembers();
-    if (voters.length !== 1 || voters[0]!.id !== memberID) return;
+    const isAlone = voters.length === 1 && voters[0]!.id === memberID;
+    if (!isAlone && !config.forceNewCluster) return;
     ports.logger.info("started as single-node; fast-forwarding election ticks", {
       "local-member-id": memberID.toString(16),
       "election-timeout": `${config.electionTimeoutMs}ms`,
@@ -457,6 +462,12 @@ export class EtcdServer implements ServerOperations {
     tasks.every(VERSION_INTERVAL_MS, () => this.#versions.updateStorageVersion());
     if (config.downgradeCheckMs > 0) {
       tasks.every(config.downgradeCheckMs, () => this.#versions.cancelDowngradeIfDone());
+    }
+    if (config.corruptCheckMs > 0) {
+      tasks.every(config.corruptCheckMs, () => this.#checks.periodic());
+    }
+    if (config.compactHashCheckMs > 0) {
+      tasks.every(config.compactHashCheckMs, () => this.#checks.compactHash());
     }
     tasks.every(PURGE_INTERVAL_MS, async () => {
       await boot.snapshotter.purge(config.snapshotFilesMax);
