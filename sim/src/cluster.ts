@@ -1,0 +1,325 @@
+/**
+ * The members, the links between them, and what watches them from outside: the raft invariants on
+ * every message, and an auditor on every life that compares its history with that of all others.
+ */
+
+import { EtcdError, SeededRandom, VirtualClock, latin1FromBytes } from "@etcd-ts/base";
+import { EventType, SERVER_VERSION } from "@etcd-ts/api";
+import type { Event } from "@etcd-ts/api";
+import { INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
+import type {
+  Completion,
+  EtcdServer,
+  MemberInfo,
+  MemberListResult,
+  MemberChangeResult,
+  PeerQuestions,
+  PeerTransport,
+  RequestContext,
+  SnapshotImage,
+} from "@etcd-ts/etcdserver";
+import type { Message } from "@etcd-ts/raft";
+
+import { RaftInvariants } from "./checkers/raft-invariants.ts";
+import { RevisionLedger } from "./checkers/revision-ledger.ts";
+import type { WatchedEvent } from "./checkers/watch-check.ts";
+import { SimMember } from "./member.ts";
+import type { Life, MemberHost } from "./member.ts";
+import { SimNetwork } from "./network.ts";
+import type { SimOptions } from "./options.ts";
+import { Trace } from "./trace.ts";
+
+export interface SimulatorPorts {
+  /** Lets all promises settle between two events; must leave none. */
+  readonly settle: () => Promise<void>;
+}
+
+const ALL_KEYS = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
+const ASK_TIMEOUT_MS = 2000;
+
+export class SimCluster implements MemberHost {
+  readonly options: SimOptions;
+  readonly clock: VirtualClock;
+  readonly random: SeededRandom;
+  readonly trace = new Trace();
+  readonly network: SimNetwork;
+  readonly raft = new RaftInvariants();
+  readonly ledger = new RevisionLedger();
+  members: SimMember[] = [];
+  /** The first thing that must not be. */
+  failure: Error | undefined;
+  /** Told of every revision when it is first seen. */
+  onRevision: (revision: number, events: readonly WatchedEvent[]) => void = () => undefined;
+  #named = 0;
+
+  constructor(options: SimOptions, ports: SimulatorPorts) {
+    this.options = options;
+    this.random = new SeededRandom(options.seed);
+    this.clock = new VirtualClock({ random: this.random.split("order"), settle: ports.settle });
+    this.network = new SimNetwork(this.clock, this.random.split("network"), options, this.trace);
+    const names = Array.from({ length: options.size }, () => this.#nextName());
+    const initialCluster = new Map(names.map((name) => [name, [urlOf(name)]]));
+    this.members = names.map((name) => new SimMember(name, this, { initialCluster }));
+  }
+
+  #nextName(): string {
+    return `m${++this.#named}`;
+  }
+
+  /** A member that is to join the cluster of `others`; not in `members` yet. */
+  newcomer(): SimMember {
+    const name = this.#nextName();
+    const known = this.members.filter(({ isRemoved }) => !isRemoved);
+    const initialCluster = new Map([...known, { name, peerURL: urlOf(name) }].map(
+      (member) => [member.name, [member.peerURL]],
+    ));
+    return new SimMember(name, this, { initialClusterState: "existing", initialCluster });
+  }
+
+  urlOfNext(): string {
+    return urlOf(`m${this.#named + 1}`);
+  }
+
+  broken(error: Error): void {
+    this.failure ??= error;
+  }
+
+  /** Runs a check that may throw, and keeps what it throws. */
+  guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.broken(error as Error);
+    }
+  }
+
+  /** What every member that runs says of itself is looked at. */
+  observe(): void {
+    for (const member of this.members) {
+      const { server } = member;
+      if (server === undefined) continue;
+      const facts = server.facts();
+      this.guard(() => this.raft.told(facts));
+    }
+  }
+
+  leader(): SimMember | undefined {
+    return this.members
+      .filter(({ server }) => server?.facts().isLeader === true)
+      .sort((a, b) => b.server!.facts().raftTerm - a.server!.facts().raftTerm)[0];
+  }
+
+  started(member: SimMember, life: Life): void {
+    this.#audit(member, life);
+  }
+
+  /** Tells the whole history of a life, and all that is added to it, to the ledger. */
+  #audit(member: SimMember, life: Life): void {
+    const who = `${member.name} in its life ${life.number}`;
+    const { store } = life.server!;
+    const stream = store.newWatchStream();
+    stream.watch({ ...ALL_KEYS, startRevision: Math.max(2, store.compactRevision + 1) });
+    const take = (): void => {
+      if (life.isOver) return;
+      for (;;) {
+        const batches = stream.take();
+        if (batches.length === 0) return;
+        for (const batch of batches) {
+          if (batch.compactRevision > 0) {
+            // It fell behind a compaction: what was compacted others have told.
+            stream.watch({ ...ALL_KEYS, startRevision: batch.compactRevision + 1 });
+          }
+          this.guard(() => this.#tell(batch.events.map(watchedEvent), who));
+        }
+      }
+    };
+    stream.onReady(take);
+  }
+
+  #tell(events: readonly WatchedEvent[], who: string): void {
+    for (let i = 0; i < events.length; ) {
+      const revision = events[i]!.modRevision;
+      let end = i + 1;
+      while (end < events.length && events[end]!.modRevision === revision) end++;
+      const changes = events.slice(i, end);
+      if (this.ledger.tell(revision, changes, who)) this.onRevision(revision, changes);
+      i = end;
+    }
+  }
+
+  #memberAt(peerURL: string | undefined): SimMember | undefined {
+    return this.members.find((member) => member.peerURL === peerURL);
+  }
+
+  #reaches(own: SimMember, life: Life, other: SimMember | undefined): other is SimMember {
+    if (life.isOver || other === undefined || !other.isUp) return false;
+    return !this.network.isCut(own.name, other.name);
+  }
+
+  transport(own: SimMember, life: Life): PeerTransport {
+    const urls = new Map<bigint, string>();
+    const target = (id: bigint): SimMember | undefined => this.#memberAt(urls.get(id));
+    const startMs = life.clock.monotonicMs();
+    return {
+      start: (inbound) => {
+        life.inbound = inbound;
+      },
+      send: (messages) => {
+        for (const message of messages) this.#send(own, life, target(message.to), message);
+      },
+      sendSnapshot: (message, image) => {
+        void this.#sendSnapshot(own, life, target(message.to), message, image);
+      },
+      addRemote: (id, [url]) => void urls.set(id, url!),
+      addPeer: (id, [url]) => void urls.set(id, url!),
+      updatePeer: (id, [url]) => void urls.set(id, url!),
+      removePeer: (id) => void urls.delete(id),
+      activeSinceMs: (id) => (this.#reaches(own, life, target(id)) ? startMs : undefined),
+      versionOf: (id) => this.#versionOf(own, life, target(id)),
+      stop: () => Promise.resolve(),
+    };
+  }
+
+  #send(own: SimMember, life: Life, to: SimMember | undefined, message: Message): void {
+    if (life.isOver) return;
+    this.guard(() => this.raft.sent(message));
+    if (to === undefined) return;
+    this.network.send(own.name, to.name, message, (copy) => this.#deliver(own, to, copy));
+  }
+
+  #deliver(from: SimMember, to: SimMember, message: Message): void {
+    const { life } = to;
+    if (life === undefined || life.isOver) return;
+    life.clock.nextTurn(() => {
+      this.trace.add(`${from.name}${to.name}${message.type}${message.term},${message.index}`);
+      life.inbound?.step(message);
+    });
+  }
+
+  async #sendSnapshot(
+    own: SimMember,
+    life: Life,
+    to: SimMember | undefined,
+    message: Message,
+    image: SnapshotImage,
+  ): Promise<void> {
+    try {
+      this.guard(() => this.raft.sent(message));
+      if (!this.#reaches(own, life, to)) throw new UnreachableError("unreachable");
+      const target = to.life;
+      const isLinked = (): boolean => this.#reaches(own, life, to) && to.life === target;
+      const { network, clock } = this;
+      async function* received(): AsyncGenerator<Uint8Array> {
+        for await (const chunk of image.chunks()) {
+          await new Promise<void>((resolve) => clock.setTimer(1, resolve));
+          if (!isLinked() || network.isCut(own.name, to!.name)) throw new UnreachableError("cut off");
+          yield chunk.slice();
+        }
+      }
+      if (target?.server === undefined) throw new UnreachableError("not up");
+      await target.server.saveSnapshotDatabase(received(), message.snapshot!.metadata.index);
+      this.trace.count("snapshots sent");
+      this.trace.tell(`${Math.round(this.clock.monotonicMs())} ms snapshot ${own.name} to ${to.name}`);
+      this.network.send(own.name, to.name, message, (copy) => this.#deliver(own, to, copy));
+      if (!life.isOver) life.inbound?.reportSnapshot(message.to, "finish");
+    } catch (error) {
+      if (!(error instanceof EtcdError)) this.broken(error as Error);
+      if (!life.isOver) life.inbound?.reportSnapshot(message.to, "failure");
+    } finally {
+      image.close();
+    }
+  }
+
+  async #versionOf(
+    own: SimMember,
+    life: Life,
+    other: SimMember | undefined,
+  ): Promise<{ server: string; cluster: string } | undefined> {
+    await this.#tripTime();
+    if (!this.#reaches(own, life, other) || other.server === undefined) return undefined;
+    return { server: SERVER_VERSION, cluster: other.server.facts().clusterVersion ?? "not_decided" };
+  }
+
+  #tripTime(): Promise<void> {
+    return new Promise((resolve) => this.clock.setTimer(2 * this.options.latencyMs, resolve));
+  }
+
+  questions(own: SimMember, life: Life): PeerQuestions {
+    const reachable = (urls: readonly string[]): SimMember | undefined =>
+      urls
+        .map((url) => this.#memberAt(url))
+        .find((member) => this.#reaches(own, life, member) && member.server !== undefined);
+    const ask = async <T>(
+      url: string,
+      start: (server: EtcdServer, context: RequestContext, done: Completion<T>) => void,
+    ): Promise<T> => {
+      await this.#tripTime();
+      const other = reachable([url]);
+      if (other === undefined) throw new UnreachableError(`${url} is unreachable`);
+      return this.call(other, ASK_TIMEOUT_MS, start);
+    };
+    return {
+      clusterOf: async (urls) => {
+        await this.#tripTime();
+        const other = reachable(urls.filter((url) => url !== own.peerURL));
+        if (other === undefined) throw new UnreachableError("nobody answers");
+        const { members } = await this.call<MemberListResult>(other, ASK_TIMEOUT_MS, (server, context, done) =>
+          server.memberList(false, context, done),
+        );
+        return { clusterID: other.server!.facts().clusterID, members };
+      },
+      versionAt: (_id, urls) => this.#versionOf(own, life, reachable(urls)),
+      downgradeEnabledAt: () => Promise.resolve(false),
+      renewLease: (url, id) =>
+        ask(url, (server, context, done) => server.leaseRenew(id, context, done)),
+      leaseTimeToLive: (url, { id, withKeys }) =>
+        ask(url, (server, context, done) => server.leaseTimeToLive(id, withKeys, context, done)),
+      promoteMember: async (url, id): Promise<readonly MemberInfo[]> => {
+        const { members } = await ask<MemberChangeResult>(url, (server, context, done) =>
+          server.memberPromote(id, context, done),
+        );
+        return members;
+      },
+      hashKV: (url, { revision }) =>
+        ask(url, (server, context, done) => server.hashKV(revision, context, done)),
+    };
+  }
+
+  /** A call to a member; an error, or no answer in time, throws. */
+  call<T>(
+    member: SimMember,
+    timeoutMs: number,
+    start: (server: EtcdServer, context: RequestContext, done: Completion<T>) => void,
+  ): Promise<T> {
+    const { life, server } = member;
+    if (server === undefined) return Promise.reject(new UnreachableError(`${member.name} is down`));
+    return new Promise((resolve, reject) => {
+      const timer = this.clock.setTimer(timeoutMs, () =>
+        reject(new UnreachableError(`${member.name} gave no answer in time`)),
+      );
+      start(server, INTERNAL_CONTEXT, (error, result) => {
+        if (life!.isOver) return;
+        timer.cancel();
+        if (error === undefined) resolve(result as T);
+        else reject(error);
+      });
+    });
+  }
+}
+
+/** No answer: whatever was asked may or may not have happened. */
+export class UnreachableError extends EtcdError {
+  readonly code = "UNREACHABLE";
+}
+
+function urlOf(name: string): string {
+  return `http://${name}:2380`;
+}
+
+export function watchedEvent({ type, kv }: Event): WatchedEvent {
+  return {
+    key: latin1FromBytes(kv!.key),
+    value: type === EventType.DELETE ? undefined : latin1FromBytes(kv!.value),
+    modRevision: kv!.modRevision,
+  };
+}

@@ -1,0 +1,231 @@
+/**
+ * One member: a disk that outlives crashes, and a life at a time of the real server on it.
+ *
+ * Invariants:
+ * - A life that is over does nothing any more: its clock is dead, its disk never answers, its
+ *   messages go nowhere.
+ * - A life ends by itself only if a fault was asked of its disk, or because it was removed.
+ */
+
+import { EtcdError, MemoryDisk, MemoryLogger, NULL_METRICS } from "@etcd-ts/base";
+import type { SeededRandom, VirtualClock } from "@etcd-ts/base";
+import { Database, check } from "@etcd-ts/bbolt";
+import { EtcdServer, defaultServerConfig } from "@etcd-ts/etcdserver";
+import type { PeerInbound, PeerQuestions, PeerTransport, ServerConfig } from "@etcd-ts/etcdserver";
+
+import { LifeDisk } from "./life-disk.ts";
+import { MemberClock } from "./member-clock.ts";
+import type { SimOptions } from "./options.ts";
+import { around } from "./options.ts";
+import type { Trace } from "./trace.ts";
+import { ViolationError } from "./violation.ts";
+
+const DATA_DIRECTORY = "/data";
+const DATABASE_PATH = `${DATA_DIRECTORY}/member/snap/db`;
+
+/** One run of the process. */
+export interface Life {
+  readonly number: number;
+  readonly clock: MemberClock;
+  readonly disk: LifeDisk;
+  readonly log: MemoryLogger;
+  server: EtcdServer | undefined;
+  inbound: PeerInbound | undefined;
+  isReady: boolean;
+  isOver: boolean;
+}
+
+export interface MemberHost {
+  readonly clock: VirtualClock;
+  readonly random: SeededRandom;
+  readonly options: SimOptions;
+  readonly trace: Trace;
+  transport(member: SimMember, life: Life): PeerTransport;
+  questions(member: SimMember, life: Life): PeerQuestions;
+  /** A life has a server that runs. */
+  started(member: SimMember, life: Life): void;
+  /** Something must not be: told once, ends the run. */
+  broken(error: Error): void;
+}
+
+export class SimMember {
+  readonly name: string;
+  readonly disk: MemoryDisk;
+  readonly #host: MemberHost;
+  readonly #random: SeededRandom;
+  readonly #rate: number;
+  #lives = 0;
+  life: Life | undefined;
+  /** The last lines the member logged in its last life. */
+  lastLog: MemoryLogger | undefined;
+  /** Multiplies how long the disk takes. */
+  slowness = 1;
+  /** A fault was asked of the disk: the member may stop by itself. */
+  isDiskFaulty = false;
+  isRemoved = false;
+  #wasReady = false;
+  #wallOffsetMs = 0;
+  /** How it came to be a member. */
+  readonly #initial: Partial<ServerConfig>;
+
+  constructor(name: string, host: MemberHost, initial: Partial<ServerConfig>) {
+    this.name = name;
+    this.#host = host;
+    this.#initial = initial;
+    this.#random = host.random.split(name);
+    const { driftPerMille, syncMs } = host.options;
+    this.#rate = 1 + ((2 * this.#random.float() - 1) * driftPerMille) / 1000;
+    const latency = this.#random.split("latency");
+    this.disk = new MemoryDisk({
+      clock: host.clock,
+      latencyMs: (operation) => {
+        const isSync = operation === "dataSync" || operation === "sync";
+        return (isSync ? around(latency, syncMs) : 0) + (this.slowness > 1 ? this.slowness * latency.float() : 0);
+      },
+    });
+  }
+
+  get peerURL(): string {
+    return `http://${this.name}:2380`;
+  }
+
+  /** The server if it runs, and is not paused. */
+  get server(): EtcdServer | undefined {
+    const { life } = this;
+    return life === undefined || life.isOver || life.clock.isPaused ? undefined : life.server;
+  }
+
+  get isUp(): boolean {
+    return this.life !== undefined && !this.life.isOver;
+  }
+
+  /** Begins a life; how it goes is told to the host. */
+  start(): void {
+    if (this.isUp || this.isRemoved) return;
+    const { clock, trace } = this.#host;
+    const life: Life = {
+      number: ++this.#lives,
+      clock: new MemberClock(clock, this.#rate, this.#wallOffsetMs),
+      disk: new LifeDisk(this.disk),
+      log: new MemoryLogger("info"),
+      server: undefined,
+      inbound: undefined,
+      isReady: false,
+      isOver: false,
+    };
+    this.life = life;
+    this.lastLog = life.log;
+    trace.tell(`${this.#at()} ${this.name} starts its life ${life.number}`);
+    trace.count("starts");
+    this.#open(life).catch((error: unknown) => this.#ended(life, error as Error));
+  }
+
+  async #open(life: Life): Promise<void> {
+    const { options } = this.#host;
+    const server = await EtcdServer.open(
+      defaultServerConfig({
+        name: this.name,
+        dataDirectory: DATA_DIRECTORY,
+        walSegmentBytes: options.walSegmentBytes,
+        heartbeatIntervalMs: options.heartbeatIntervalMs,
+        electionTimeoutMs: options.electionTimeoutMs,
+        snapshotCount: options.snapshotCount,
+        snapshotCatchUpEntries: options.snapshotCatchUpEntries,
+        preVote: options.preVote,
+        advertisePeerURLs: [this.peerURL],
+        advertiseClientURLs: [`http://${this.name}:2379`],
+        ...this.#initial,
+      }),
+      {
+        clock: life.clock,
+        disk: life.disk,
+        logger: life.log,
+        metrics: NULL_METRICS,
+        random: this.#random.split(`life ${life.number}`),
+        transport: this.#host.transport(this, life),
+        questions: this.#host.questions(this, life),
+      },
+      {
+        onFatal: (error) => this.#ended(life, error),
+        onRemoved: () => {
+          if (life.isOver) return;
+          this.#host.trace.tell(`${this.#at()} ${this.name} was removed and stops`);
+          this.isRemoved = true;
+          this.#end(life);
+        },
+      },
+    );
+    if (life.isOver) return;
+    life.server = server;
+    server.start();
+    this.#host.started(this, life);
+    await server.whenReady();
+    if (life.isOver) return;
+    life.isReady = true;
+    this.#wasReady = true;
+  }
+
+  /** The process ended by itself. */
+  #ended(life: Life, error: Error): void {
+    if (life.isOver) return;
+    const { trace, broken } = this.#host;
+    trace.tell(`${this.#at()} ${this.name} ended: ${error.message}`);
+    trace.count("members that stopped on a fault");
+    const isExpected = this.isDiskFaulty && error instanceof EtcdError;
+    const isUnjoined = this.#initial.initialClusterState === "existing" && !this.#wasReady;
+    this.crash("power loss");
+    if (!isExpected && !isUnjoined) {
+      broken(new ViolationError("member", `${this.name} ended by itself: ${error.message}`, { cause: error }));
+    }
+  }
+
+  #end(life: Life): void {
+    life.isOver = true;
+    this.#wallOffsetMs = life.clock.wallOffsetMs;
+    life.clock.kill();
+    life.disk.end();
+  }
+
+  /** Ends the process; with a power loss what was not synced is lost, in part. */
+  crash(kind: "power loss" | "kill"): void {
+    const { life } = this;
+    if (life === undefined) return;
+    this.#host.trace.tell(`${this.#at()} ${this.name}: ${kind}`);
+    this.#end(life);
+    this.life = undefined;
+    if (kind === "kill") this.disk.settle();
+    this.disk.crash(kind === "kill" ? undefined : this.#random);
+    this.isDiskFaulty = false;
+    this.slowness = 1;
+  }
+
+  /** Runs the check of the database file on the disk of a member that is down. */
+  async checkDatabase(): Promise<void> {
+    if (this.isUp || !this.#wasReady) return;
+    const database = await Database.open(this.disk, DATABASE_PATH, { readOnly: true });
+    const tx = database.beginRead();
+    try {
+      for (const text of check(tx)) {
+        throw new ViolationError("database", `${this.name}: ${text}`);
+      }
+    } finally {
+      tx.close();
+      await database.close();
+    }
+    this.#host.trace.count("database checks");
+  }
+
+  /** Stops in order; everything it has is durable after it. */
+  async stop(): Promise<void> {
+    const { life } = this;
+    if (life?.server === undefined || life.isOver) return;
+    await life.server.stop();
+    this.#end(life);
+    this.life = undefined;
+  }
+
+  #at(): string {
+    return `${Math.round(this.#host.clock.monotonicMs())} ms`;
+  }
+}
+

@@ -1,0 +1,83 @@
+/**
+ * The links between members: each direction of each pair may be cut, and messages get lost, late,
+ * overtaken and doubled. Members share no memory: what arrives was encoded.
+ */
+
+import { decodeMessage, encodeMessage } from "@etcd-ts/base";
+import type { Random, VirtualClock } from "@etcd-ts/base";
+import { MessageCodec } from "@etcd-ts/raft";
+import type { Message } from "@etcd-ts/raft";
+
+import type { SimOptions } from "./options.ts";
+import { around } from "./options.ts";
+import type { Trace } from "./trace.ts";
+
+export class SimNetwork {
+  readonly #clock: VirtualClock;
+  readonly #random: Random;
+  readonly #options: SimOptions;
+  readonly #trace: Trace;
+  readonly #cut = new Set<string>();
+  /** Without faults every message arrives, in order. */
+  isFaulty = true;
+
+  constructor(clock: VirtualClock, random: Random, options: SimOptions, trace: Trace) {
+    this.#clock = clock;
+    this.#random = random;
+    this.#options = options;
+    this.#trace = trace;
+  }
+
+  isCut(from: string, to: string): boolean {
+    return this.#cut.has(`${from}>${to}`);
+  }
+
+  cut(from: string, to: string): void {
+    this.#cut.add(`${from}>${to}`);
+  }
+
+  mend(from: string, to: string): void {
+    this.#cut.delete(`${from}>${to}`);
+  }
+
+  heal(): void {
+    this.#cut.clear();
+    this.isFaulty = false;
+  }
+
+  /** @param deliver - called once for each copy that arrives */
+  send(from: string, to: string, message: Message, deliver: (message: Message) => void): void {
+    if (this.isCut(from, to)) {
+      this.#trace.count("messages cut off");
+      return;
+    }
+    const bytes = encodeMessage(MessageCodec, message);
+    for (let copies = this.#copies(); copies > 0; copies--) {
+      this.#clock.setTimer(this.#delayMs(), () => {
+        if (this.isCut(from, to)) return;
+        this.#trace.count("messages");
+        deliver(decodeMessage(MessageCodec, bytes));
+      });
+    }
+  }
+
+  #copies(): number {
+    if (!this.isFaulty) return 1;
+    const { lossPercent, duplicatePercent } = this.#options;
+    if (this.#random.float() * 100 < lossPercent) {
+      this.#trace.count("fault: message lost");
+      return 0;
+    }
+    if (this.#random.float() * 100 >= duplicatePercent) return 1;
+    this.#trace.count("fault: message doubled");
+    return 2;
+  }
+
+  #delayMs(): number {
+    const { latencyMs, latePercent } = this.#options;
+    if (!this.isFaulty) return latencyMs;
+    if (this.#random.float() * 100 >= latePercent) return around(this.#random, latencyMs);
+    this.#trace.count("fault: message late");
+    return around(this.#random, latencyMs) * 50 * this.#random.float();
+  }
+}

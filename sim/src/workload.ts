@@ -1,0 +1,450 @@
+/**
+ * Clients: each makes one call at a time to a member of its choice and writes down when it called,
+ * when it was answered and how. A call without an answer stays unknown and is never made again.
+ */
+
+import { EtcdError, bytesFromLatin1, latin1FromBytes, randomBelow, sleep } from "@etcd-ts/base";
+import type { SeededRandom } from "@etcd-ts/base";
+import {
+  CompareResult,
+  CompareTarget,
+  DeleteRangeRequestCodec,
+  PutRequestCodec,
+  RangeRequestCodec,
+  SERVER_ERRORS,
+} from "@etcd-ts/api";
+import type {
+  DeleteRangeResponse,
+  LeaseGrantResponse,
+  LeaseRevokeResponse,
+  PutResponse,
+  RangeResponse,
+  RequestOp,
+  TxnResponse,
+} from "@etcd-ts/api";
+
+import { LeaseCheck } from "./checkers/lease-check.ts";
+import type { Answer, Operation } from "./checkers/linearizability.ts";
+import type { Request, Write } from "./checkers/model.ts";
+import { pairText } from "./checkers/model.ts";
+import { WatchCheck } from "./checkers/watch-check.ts";
+import type { WatchedEvent } from "./checkers/watch-check.ts";
+import type { SimCluster } from "./cluster.ts";
+import { watchedEvent } from "./cluster.ts";
+import type { SimMember } from "./member.ts";
+import { around, pick } from "./options.ts";
+
+const CALL_TIMEOUT_MS = 8000;
+
+export class Workload {
+  readonly operations: Operation[] = [];
+  readonly watches: WatchCheck[] = [];
+  readonly leases: LeaseCheck;
+  readonly #cluster: SimCluster;
+  readonly #random: SeededRandom;
+  /** Leases clients know of, newest last. */
+  readonly #granted: bigint[] = [];
+  /** The last revision a client saw of a key. */
+  readonly #seen = new Map<string, number>();
+  /** The lease of the last put of a key, as the history tells. */
+  readonly #values = new Map<string, bigint>();
+  readonly #attached = new Map<string, bigint>();
+  #serial = 0;
+  #isStopped = false;
+  readonly #running: Promise<void>[] = [];
+
+  constructor(cluster: SimCluster) {
+    this.#cluster = cluster;
+    this.#random = cluster.random.split("workload");
+    this.leases = new LeaseCheck(2 * cluster.options.driftPerMille);
+    cluster.onRevision = (revision, events) => this.#happened(revision, events);
+  }
+
+  start(): void {
+    const { clients, watchers } = this.#cluster.options;
+    for (let i = 1; i <= clients; i++) this.#running.push(this.#client(`c${i}`));
+    for (let i = 1; i <= watchers; i++) this.#running.push(this.#watcher(`w${i}`));
+  }
+
+  /** No new calls; resolves when those at hand have their end. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await Promise.all(this.#running);
+  }
+
+  /** Revisions a client was told its write made. */
+  acknowledged(): number[] {
+    return this.operations.flatMap(({ answer }) => (answer?.isChange === true ? [answer.revision] : []));
+  }
+
+  #nowMs(): number {
+    return this.#cluster.clock.monotonicMs();
+  }
+
+  async #client(name: string): Promise<void> {
+    const random = this.#random.split(name);
+    while (!this.#isStopped) {
+      await sleep(this.#cluster.clock, around(random, this.#cluster.options.thinkMs));
+      const up = this.#cluster.members.filter(
+        ({ server }) => server !== undefined && !server.facts().isLearner,
+      );
+      if (up.length === 0) continue;
+      await this.#act(name, random, pick(random, up));
+    }
+  }
+
+  async #act(name: string, random: SeededRandom, member: SimMember): Promise<void> {
+    const choice = randomBelow(random, 100);
+    if (choice < 30) await this.#put(name, random, member);
+    else if (choice < 40) await this.#delete(name, random, member);
+    else if (choice < 60) await this.#txn(name, random, member);
+    else if (choice < 85) await this.#read(name, random, member);
+    else if (choice < 90) await this.#grant(random, member);
+    else if (choice < 97) await this.#renew(random, member);
+    else await this.#revoke(name, random, member);
+  }
+
+  #key(random: SeededRandom): string {
+    return `k${randomBelow(random, this.#cluster.options.keys)}`;
+  }
+
+  /** Values are told apart: no two writes write the same. */
+  #value(): string {
+    return `v${++this.#serial}`;
+  }
+
+  /**
+   * Writes the operation down, makes the call, and writes down the answer. An error the server
+   * gives before anything happened takes the operation back.
+   */
+  async #record<T>(
+    client: string,
+    request: Request,
+    call: () => Promise<T>,
+    answerOf: (response: T) => Answer,
+  ): Promise<T | undefined> {
+    const { trace } = this.#cluster;
+    const operation: Operation = {
+      name: `${client}#${this.operations.length} ${describe(request)}`,
+      callMs: this.#nowMs(),
+      returnMs: Infinity,
+      request,
+      answer: undefined,
+    };
+    this.operations.push(operation);
+    try {
+      const response = await call();
+      operation.returnMs = this.#nowMs();
+      operation.answer = answerOf(response);
+      trace.count("operations answered");
+      trace.add(`${operation.name} ${operation.answer.revision}`);
+      return response;
+    } catch (error) {
+      if (!(error instanceof EtcdError)) throw error;
+      trace.add(`${operation.name} ${error.message}`);
+      if (error === SERVER_ERRORS.leaseNotFound) {
+        trace.count("operations refused");
+        this.operations.splice(this.operations.indexOf(operation), 1);
+      } else trace.count("operations without an answer");
+      return undefined;
+    }
+  }
+
+  #lease(random: SeededRandom): bigint {
+    const recent = this.#granted.slice(-4);
+    return recent.length > 0 && random.float() < 0.3 ? pick(random, recent) : 0n;
+  }
+
+  async #put(client: string, random: SeededRandom, member: SimMember): Promise<void> {
+    const write: Write = { key: this.#key(random), value: this.#value(), lease: this.#lease(random) };
+    this.#values.set(write.value!, write.lease);
+    const request = { kind: "write", condition: undefined, writes: [write] } as const;
+    await this.#record(
+      client,
+      request,
+      () =>
+        this.#cluster.call<PutResponse>(member, CALL_TIMEOUT_MS, (server, context, done) =>
+          server.put(putRequest(write), context, done),
+        ),
+      ({ header }) => {
+        this.#seen.set(write.key, header!.revision);
+        return { revision: header!.revision, isChange: true };
+      },
+    );
+  }
+
+  async #delete(client: string, random: SeededRandom, member: SimMember): Promise<void> {
+    const key = this.#key(random);
+    const request = {
+      kind: "write",
+      condition: undefined,
+      writes: [{ key, value: undefined, lease: 0n }],
+    } as const;
+    await this.#record(
+      client,
+      request,
+      () => {
+        const message = DeleteRangeRequestCodec.create({ key: bytesFromLatin1(key) });
+        return this.#cluster.call<DeleteRangeResponse>(
+          member,
+          CALL_TIMEOUT_MS,
+          (server, context, done) => server.deleteRange(message, context, done),
+        );
+      },
+      ({ header, deleted }) => {
+        return { revision: header!.revision, isChange: deleted > 0, succeeded: true };
+      },
+    );
+  }
+
+  /** Writes one or two keys if a key is as it was last seen. */
+  async #txn(client: string, random: SeededRandom, member: SimMember): Promise<void> {
+    const key = this.#key(random);
+    const modRevision = this.#seen.get(key) ?? 0;
+    const names = random.float() < 0.4 ? [...new Set([key, this.#key(random)])] : [key];
+    const writes = names.map((name): Write => {
+      const value = random.float() < 0.2 ? undefined : this.#value();
+      const lease = value === undefined ? 0n : this.#lease(random);
+      if (value !== undefined) this.#values.set(value, lease);
+      return { key: name, value, lease };
+    });
+    const compare = {
+      result: CompareResult.EQUAL,
+      target: CompareTarget.MOD,
+      key: bytesFromLatin1(key),
+      rangeEnd: new Uint8Array(0),
+      value: { kind: "modRevision", modRevision },
+    } as const;
+    const message = { compare: [compare], success: writes.map(requestOp), failure: [] };
+    await this.#record(
+      client,
+      { kind: "write", condition: { key, modRevision }, writes },
+      () =>
+        this.#cluster.call<TxnResponse>(member, CALL_TIMEOUT_MS, (server, context, done) =>
+          server.txn(message, context, done),
+        ),
+      ({ header, succeeded, responses }) => {
+        const changed = responses.some(
+          (response) =>
+            response.kind === "put" ||
+            (response.kind === "deleteRange" && response.deleteRange!.deleted > 0),
+        );
+        this.#seen.delete(key);
+        return { revision: header!.revision, isChange: succeeded && changed, succeeded };
+      },
+    );
+  }
+
+  async #read(client: string, random: SeededRandom, member: SimMember): Promise<void> {
+    const key = random.float() < 0.3 ? undefined : this.#key(random);
+    const message = RangeRequestCodec.create(
+      key === undefined
+        ? { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }
+        : { key: bytesFromLatin1(key) },
+    );
+    await this.#record(
+      client,
+      { kind: "read", key },
+      () =>
+        this.#cluster.call<RangeResponse>(member, CALL_TIMEOUT_MS, (server, context, done) =>
+          server.range(message, context, done),
+        ),
+      ({ header, kvs }) => {
+        for (const kv of kvs) this.#seen.set(latin1FromBytes(kv.key), kv.modRevision);
+        return { revision: header!.revision, isChange: false, read: rangeText(kvs) };
+      },
+    );
+  }
+
+  async #grant(random: SeededRandom, member: SimMember): Promise<void> {
+    const callMs = this.#nowMs();
+    const request = { id: 0n, ttl: 2 + randomBelow(random, 12) };
+    try {
+      const { id, ttl } = await this.#cluster.call<LeaseGrantResponse>(
+        member,
+        CALL_TIMEOUT_MS,
+        (server, context, done) => server.leaseGrant(request, context, done),
+      );
+      this.#granted.push(id);
+      this.leases.granted(id, ttl, callMs);
+      this.#cluster.trace.count("leases granted");
+      // Its time may run out at any moment, which no client is told.
+      this.operations.push({
+        name: `end of lease ${id.toString(16)}`,
+        callMs,
+        returnMs: Infinity,
+        request: { kind: "endLease", lease: id },
+        answer: undefined,
+      });
+    } catch (error) {
+      if (!(error instanceof EtcdError)) throw error;
+    }
+  }
+
+  async #renew(random: SeededRandom, member: SimMember): Promise<void> {
+    const id = this.#granted.slice(-4)[randomBelow(random, 4)];
+    if (id === undefined) return;
+    const callMs = this.#nowMs();
+    try {
+      const ttl = await this.#cluster.call<number>(member, CALL_TIMEOUT_MS, (server, context, done) =>
+        server.leaseRenew(id, context, done),
+      );
+      this.leases.renewed(id, ttl, callMs);
+      this.#cluster.trace.count("leases renewed");
+    } catch (error) {
+      if (!(error instanceof EtcdError)) throw error;
+      if (error === SERVER_ERRORS.leaseNotFound) this.leases.gone(id, this.#nowMs());
+    }
+  }
+
+  async #revoke(client: string, random: SeededRandom, member: SimMember): Promise<void> {
+    const id = this.#granted.slice(-4)[randomBelow(random, 4)];
+    if (id === undefined) return;
+    this.leases.revoking(id);
+    const { trace } = this.#cluster;
+    // How many keys went with it the answer does not say, so the history keeps it as the end of
+    // the lease, which is written down already.
+    try {
+      const { header } = await this.#cluster.call<LeaseRevokeResponse>(
+        member,
+        CALL_TIMEOUT_MS,
+        (server, context, done) => server.leaseRevoke({ id }, context, done),
+      );
+      trace.count("leases revoked");
+      trace.add(`${client} revoked ${id} ${header!.revision}`);
+    } catch (error) {
+      if (!(error instanceof EtcdError)) throw error;
+    }
+  }
+
+  /** A revision is seen for the first time: keys that went with a lease show when it ended. */
+  #happened(revision: number, events: readonly WatchedEvent[]): void {
+    const atMs = this.#nowMs();
+    for (const { key, value } of events) {
+      const lease = this.#attached.get(key) ?? 0n;
+      if (value !== undefined) this.#attached.set(key, this.#values.get(value) ?? 0n);
+      else {
+        this.#attached.delete(key);
+        if (lease !== 0n) this.#ended.push({ revision, lease, atMs });
+      }
+    }
+  }
+
+  readonly #ended: { revision: number; lease: bigint; atMs: number }[] = [];
+
+  /** Judges the ends of leases: deletions no client made are the end of a lease. */
+  checkLeases(): void {
+    const byClients = new Set<number>();
+    const unknownKeys = this.operations.filter(
+      ({ answer, request }) => answer === undefined && request.kind === "write",
+    );
+    for (const { answer } of this.operations) {
+      if (answer?.isChange === true) byClients.add(answer.revision);
+    }
+    for (const { revision, lease, atMs } of this.#ended) {
+      if (byClients.has(revision)) continue;
+      const deleted = this.#cluster.ledger.changesAt(revision)!.map(({ key }) => key);
+      const mayBeClient = unknownKeys.some(({ request, callMs }) =>
+        request.kind === "write" && callMs <= atMs &&
+        request.writes.some(({ key, value }) => value === undefined && deleted.includes(key)),
+      );
+      if (!mayBeClient) this.leases.gone(lease, atMs);
+    }
+  }
+
+  async #watcher(name: string): Promise<void> {
+    const random = this.#random.split(name);
+    const { clock } = this.#cluster;
+    let resume: WatchCheck | undefined;
+    const key = random.float() < 0.5 ? undefined : this.#key(random);
+    while (!this.#isStopped) {
+      const up = this.#cluster.members.filter(({ server }) => server !== undefined);
+      if (up.length > 0) resume = await this.#watch(name, random, pick(random, up), key, resume);
+      await sleep(clock, around(random, 500));
+    }
+  }
+
+  /** Watches on one member until it goes down, a compaction ends it, or the client has enough. */
+  async #watch(
+    name: string,
+    random: SeededRandom,
+    member: SimMember,
+    key: string | undefined,
+    resume: WatchCheck | undefined,
+  ): Promise<WatchCheck | undefined> {
+    const { clock, trace, ledger } = this.#cluster;
+    const life = member.life!;
+    const { store } = member.server!;
+    const stream = store.newWatchStream();
+    const known = store.currentRevision;
+    const drawn = random.float() < 0.3 ? known + 1 : 2 + randomBelow(random, known);
+    const startRevision = resume?.resumeRevision ?? drawn;
+    const check = new WatchCheck(`${name} at ${member.name}`, (changed) => key === undefined || changed === key, startRevision);
+    this.watches.push(check);
+    trace.count(resume === undefined ? "watches" : "watches resumed");
+    const range =
+      key === undefined
+        ? { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }
+        : { key: bytesFromLatin1(key), rangeEnd: new Uint8Array(0) };
+    const id = stream.watch({ ...range, startRevision });
+    if (typeof id !== "number") throw id;
+    let isCompacted = false;
+    const untilMs = clock.monotonicMs() + 20_000 * random.float();
+    while (clock.monotonicMs() < untilMs && !life.isOver && !isCompacted) {
+      await sleep(clock, around(random, 200));
+      if (life.isOver) break;
+      if (random.float() < 0.1) stream.requestProgress(id);
+      for (const batch of stream.take(1 + randomBelow(random, 4))) {
+        if (batch.compactRevision > 0) isCompacted = true;
+        else {
+          const events = batch.events.map(watchedEvent);
+          trace.count("watch events", events.length);
+          this.#cluster.guard(() => check.take(events, batch.revision));
+        }
+      }
+      this.#cluster.guard(() => check.compare(ledger));
+    }
+    if (!life.isOver) stream.close();
+    return isCompacted ? undefined : check;
+  }
+}
+
+function putRequest({ key, value, lease }: Write) {
+  return PutRequestCodec.create({ key: bytesFromLatin1(key), value: bytesFromLatin1(value!), lease });
+}
+
+function requestOp(write: Write): RequestOp {
+  if (write.value !== undefined) return { kind: "put", put: putRequest(write) };
+  const deleteRange = DeleteRangeRequestCodec.create({ key: bytesFromLatin1(write.key) });
+  return { kind: "deleteRange", deleteRange };
+}
+
+export function rangeText(kvs: RangeResponse["kvs"]): string {
+  return kvs
+    .map((kv) =>
+      pairText(latin1FromBytes(kv.key), {
+        value: latin1FromBytes(kv.value),
+        createRevision: kv.createRevision,
+        modRevision: kv.modRevision,
+        version: kv.version,
+        lease: kv.lease,
+      }),
+    )
+    .sort()
+    .join(" ");
+}
+
+function describe(request: Request): string {
+  switch (request.kind) {
+    case "read":
+      return `read ${request.key ?? "all"}`;
+    case "endLease":
+      return `end of lease ${request.lease.toString(16)}`;
+    case "write": {
+      const writes = request.writes.map(({ key, value }) => (value === undefined ? `-${key}` : `${key}=${value}`));
+      const { condition } = request;
+      const iff = condition === undefined ? "" : `if ${condition.key}@${condition.modRevision} `;
+      return `${iff}${writes.join(" ")}`;
+    }
+  }
+}
