@@ -70,9 +70,9 @@ export class SimCluster implements MemberHost {
   newcomer(): SimMember {
     const name = this.#nextName();
     const known = this.members.filter(({ isRemoved }) => !isRemoved);
-    const initialCluster = new Map([...known, { name, peerURL: urlOf(name) }].map(
-      (member) => [member.name, [member.peerURL]],
-    ));
+    const initialCluster = new Map(
+      [...known, { name, peerURL: urlOf(name) }].map((member) => [member.name, [member.peerURL]]),
+    );
     return new SimMember(name, this, { initialClusterState: "existing", initialCluster });
   }
 
@@ -137,7 +137,7 @@ export class SimCluster implements MemberHost {
   }
 
   #tell(events: readonly WatchedEvent[], who: string): void {
-    for (let i = 0; i < events.length; ) {
+    for (let i = 0; i < events.length;) {
       const revision = events[i]!.modRevision;
       let end = i + 1;
       while (end < events.length && events[end]!.modRevision === revision) end++;
@@ -212,14 +212,17 @@ export class SimCluster implements MemberHost {
       async function* received(): AsyncGenerator<Uint8Array> {
         for await (const chunk of image.chunks()) {
           await new Promise<void>((resolve) => clock.setTimer(1, resolve));
-          if (!isLinked() || network.isCut(own.name, to!.name)) throw new UnreachableError("cut off");
+          if (!isLinked() || network.isCut(own.name, to!.name))
+            throw new UnreachableError("cut off");
           yield chunk.slice();
         }
       }
       if (target?.server === undefined) throw new UnreachableError("not up");
       await target.server.saveSnapshotDatabase(received(), message.snapshot!.metadata.index);
       this.trace.count("snapshots sent");
-      this.trace.tell(`${Math.round(this.clock.monotonicMs())} ms snapshot ${own.name} to ${to.name}`);
+      this.trace.tell(
+        `${Math.round(this.clock.monotonicMs())} ms snapshot ${own.name} to ${to.name}`,
+      );
       this.network.send(own.name, to.name, message, (copy) => this.#deliver(own, to, copy));
       if (!life.isOver) life.inbound?.reportSnapshot(message.to, "finish");
     } catch (error) {
@@ -237,7 +240,10 @@ export class SimCluster implements MemberHost {
   ): Promise<{ server: string; cluster: string } | undefined> {
     await this.#tripTime();
     if (!this.#reaches(own, life, other) || other.server === undefined) return undefined;
-    return { server: SERVER_VERSION, cluster: other.server.facts().clusterVersion ?? "not_decided" };
+    return {
+      server: SERVER_VERSION,
+      cluster: other.server.facts().clusterVersion ?? "not_decided",
+    };
   }
 
   #tripTime(): Promise<void> {
@@ -263,8 +269,10 @@ export class SimCluster implements MemberHost {
         await this.#tripTime();
         const other = reachable(urls.filter((url) => url !== own.peerURL));
         if (other === undefined) throw new UnreachableError("nobody answers");
-        const { members } = await this.call<MemberListResult>(other, ASK_TIMEOUT_MS, (server, context, done) =>
-          server.memberList(false, context, done),
+        const { members } = await this.call<MemberListResult>(
+          other,
+          ASK_TIMEOUT_MS,
+          (server, context, done) => server.memberList(false, context, done),
         );
         return { clusterID: other.server!.facts().clusterID, members };
       },

@@ -50,6 +50,8 @@ export class Faults {
     const { network, members } = this.#cluster;
     network.heal();
     for (const member of members) {
+      // Faults that wait in a disk go with a restart only.
+      if (member.isDiskFaulty) member.crash("kill");
       member.slowness = 1;
       member.life?.clock.resume();
       member.start();
@@ -60,7 +62,10 @@ export class Faults {
 
   #draw(): Fault | undefined {
     const { weights } = this.#cluster.options;
-    let left = randomBelow(this.#random, FAULTS.reduce((sum, fault) => sum + weights[fault], 0) || 1);
+    let left = randomBelow(
+      this.#random,
+      FAULTS.reduce((sum, fault) => sum + weights[fault], 0) || 1,
+    );
     return FAULTS.find((fault) => {
       left -= weights[fault];
       return left < 0;
@@ -102,7 +107,9 @@ export class Faults {
       case "pause":
         return this.#pause(member);
       case "clock jump":
-        member.life?.clock.jumpWall((this.#random.float() - 0.5) * pick(this.#random, [1e3, 1e6, 1e9]));
+        member.life?.clock.jumpWall(
+          (this.#random.float() - 0.5) * pick(this.#random, [1e3, 1e6, 1e9]),
+        );
         return true;
       case "partition":
       case "one-way partition":
@@ -114,7 +121,9 @@ export class Faults {
       case "compaction":
         return this.#compact(member);
       case "defragmentation":
-        return this.#call<void>(member, (server, context, done) => server.defragment(context, done));
+        return this.#call<void>(member, (server, context, done) =>
+          server.defragment(context, done),
+        );
       case "member replacement":
         return this.#replace(member);
     }
@@ -193,14 +202,19 @@ export class Faults {
     const leader = this.#cluster.leader();
     if (leader === undefined || leader === member || member.server === undefined) return false;
     const id = member.server.facts().memberID;
-    return this.#call<void>(leader, (server, context, done) => server.moveLeader(id, context, done));
+    return this.#call<void>(leader, (server, context, done) =>
+      server.moveLeader(id, context, done),
+    );
   }
 
   #compact(member: SimMember): boolean {
     const { server } = member;
     if (server === undefined || server.store.currentRevision < 4) return false;
     const revision = 1 + randomBelow(this.#random, server.store.currentRevision);
-    const request = CompactionRequestCodec.create({ revision, physical: this.#random.float() < 0.3 });
+    const request = CompactionRequestCodec.create({
+      revision,
+      physical: this.#random.float() < 0.3,
+    });
     return this.#call<CompactionResponse>(member, (server, context, done) =>
       server.compact(request, context, done),
     );
@@ -217,7 +231,8 @@ export class Faults {
 
   #replace(member: SimMember): boolean {
     const { members } = this.#cluster;
-    if (this.#replacing !== undefined || members.length < 3 || member.server === undefined) return false;
+    if (this.#replacing !== undefined || members.length < 3 || member.server === undefined)
+      return false;
     this.#replacing = this.#replaceNow(member).finally(() => {
       this.#replacing = undefined;
     });
@@ -229,7 +244,8 @@ export class Faults {
     const cluster = this.#cluster;
     const { trace } = cluster;
     const oldID = old.server!.facts().memberID;
-    const isGone = (list: MemberListResult): boolean => list.members.every(({ id }) => id !== oldID);
+    const isGone = (list: MemberListResult): boolean =>
+      list.members.every(({ id }) => id !== oldID);
     const removed = await this.#untilListed(isGone, (via) =>
       cluster.call<MemberChangeResult>(via, CALL_TIMEOUT_MS, (server, context, done) =>
         server.memberRemove(oldID, context, done),
@@ -252,7 +268,8 @@ export class Faults {
     cluster.members = [...cluster.members, fresh];
     fresh.start();
     await this.#untilListed(
-      ({ members }) => members.some(({ peerURLs, isLearner }) => peerURLs.includes(url) && !isLearner),
+      ({ members }) =>
+        members.some(({ peerURLs, isLearner }) => peerURLs.includes(url) && !isLearner),
       (via) => {
         this.#restartIfDown(fresh);
         const id = fresh.server?.facts().memberID ?? 0n;
@@ -276,7 +293,9 @@ export class Faults {
     const cluster = this.#cluster;
     for (let tries = 0; tries < 100; tries++) {
       await sleep(cluster.clock, around(this.#random, 1500));
-      const up = cluster.members.filter(({ server }) => server !== undefined && !server.facts().isLearner);
+      const up = cluster.members.filter(
+        ({ server }) => server !== undefined && !server.facts().isLearner,
+      );
       if (up.length === 0) continue;
       const via = pick(this.#random, up);
       try {

@@ -43,7 +43,8 @@ const minutes = numberOf(values.minutes);
 const seconds = numberOf(values.seconds);
 const hours = numberOf(values.hours);
 const from = only ?? numberOf(values.from) ?? 1;
-const seeds = only === undefined ? (numberOf(values.seeds) ?? (seconds === undefined ? 10 : Infinity)) : 1;
+const seeds =
+  only === undefined ? (numberOf(values.seeds) ?? (seconds === undefined ? 10 : Infinity)) : 1;
 
 const startMs = performance.now();
 const totals = new Map<string, number>();

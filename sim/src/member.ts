@@ -80,7 +80,10 @@ export class SimMember {
       clock: host.clock,
       latencyMs: (operation) => {
         const isSync = operation === "dataSync" || operation === "sync";
-        return (isSync ? around(latency, syncMs) : 0) + (this.slowness > 1 ? this.slowness * latency.float() : 0);
+        return (
+          (isSync ? around(latency, syncMs) : 0) +
+          (this.slowness > 1 ? this.slowness * latency.float() : 0)
+        );
       },
     });
   }
@@ -132,6 +135,7 @@ export class SimMember {
         snapshotCount: options.snapshotCount,
         snapshotCatchUpEntries: options.snapshotCatchUpEntries,
         preVote: options.preVote,
+        unsafeNoFsync: options.isUnsafe,
         advertisePeerURLs: [this.peerURL],
         advertiseClientURLs: [`http://${this.name}:2379`],
         ...this.#initial,
@@ -175,7 +179,11 @@ export class SimMember {
     const isUnjoined = this.#initial.initialClusterState === "existing" && !this.#wasReady;
     this.crash("power loss");
     if (!isExpected && !isUnjoined) {
-      broken(new ViolationError("member", `${this.name} ended by itself: ${error.message}`, { cause: error }));
+      broken(
+        new ViolationError("member", `${this.name} ended by itself: ${error.message}`, {
+          cause: error,
+        }),
+      );
     }
   }
 
@@ -228,4 +236,3 @@ export class SimMember {
     return `${Math.round(this.#host.clock.monotonicMs())} ms`;
   }
 }
-

@@ -52,7 +52,7 @@ export class SimNetwork {
       return;
     }
     const bytes = encodeMessage(MessageCodec, message);
-    for (let copies = this.#copies(); copies > 0; copies--) {
+    for (let copies = this.#copies(message); copies > 0; copies--) {
       this.#clock.setTimer(this.#delayMs(), () => {
         if (this.isCut(from, to)) return;
         this.#trace.count("messages");
@@ -61,14 +61,19 @@ export class SimNetwork {
     }
   }
 
-  #copies(): number {
+  /**
+   * A forwarded proposal is never doubled: streams between peers do not, and raft has no way to
+   * know a proposal again, so a second copy would be a second write.
+   */
+  #copies(message: Message): number {
     if (!this.isFaulty) return 1;
     const { lossPercent, duplicatePercent } = this.#options;
     if (this.#random.float() * 100 < lossPercent) {
       this.#trace.count("fault: message lost");
       return 0;
     }
-    if (this.#random.float() * 100 >= duplicatePercent) return 1;
+    const isDoubled = this.#random.float() * 100 < duplicatePercent;
+    if (!isDoubled || message.type === "MsgProp") return 1;
     this.#trace.count("fault: message doubled");
     return 2;
   }

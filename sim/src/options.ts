@@ -58,6 +58,11 @@ export interface SimOptions {
   readonly syncMs: number;
   /** The greatest deviation of a member's clock from true time, in parts of 1000. */
   readonly driftPerMille: number;
+  /**
+   * A bug planted in the system under test, for tests that show that the checkers see it: members
+   * that do not wait for the disk.
+   */
+  readonly isUnsafe: boolean;
 }
 
 export function drawOptions(seed: number, faultMs?: number): SimOptions {
@@ -88,6 +93,7 @@ export function drawOptions(seed: number, faultMs?: number): SimOptions {
     latePercent: pick(random, [0, 0, 1, 5]),
     syncMs: pick(random, [0, 1, 4]),
     driftPerMille: pick(random, [0, 0, 5, 20]),
+    isUnsafe: false,
   };
 }
 

@@ -110,7 +110,10 @@ class Simulation {
       const { raftTerm, leaderID, appliedIndex, committedIndex } = server.facts();
       return `${name}: term ${raftTerm}, leader ${leaderID.toString(16)}, applied ${appliedIndex}, committed ${committedIndex}`;
     });
-    throw new ViolationError("liveness", `no rest after all faults have ended: ${states.join("; ")}`);
+    throw new ViolationError(
+      "liveness",
+      `no rest after all faults have ended: ${states.join("; ")}`,
+    );
   }
 
   #isAtRest(): boolean {
@@ -149,7 +152,10 @@ class Simulation {
   async #write(member: SimMember): Promise<Operation> {
     const callMs = this.cluster.clock.monotonicMs();
     const value = `last of ${member.name}`;
-    const message = PutRequestCodec.create({ key: bytesFromLatin1("last"), value: bytesFromLatin1(value) });
+    const message = PutRequestCodec.create({
+      key: bytesFromLatin1("last"),
+      value: bytesFromLatin1(value),
+    });
     const { header } = await this.#answer<PutResponse>(member, (server, context, done) =>
       server.put(message, context, done),
     );
@@ -178,7 +184,10 @@ class Simulation {
   }
 
   /** A call that has no excuse left. */
-  async #answer<T>(member: SimMember, start: Parameters<typeof this.cluster.call<T>>[2]): Promise<T> {
+  async #answer<T>(
+    member: SimMember,
+    start: Parameters<typeof this.cluster.call<T>>[2],
+  ): Promise<T> {
     const call = this.cluster.call<T>(member, CALL_TIMEOUT_MS, start);
     try {
       return await this.#carry(call, 2 * CALL_TIMEOUT_MS, `${member.name} does not answer`);
@@ -228,7 +237,10 @@ class Simulation {
             ...cluster.members.flatMap(({ name, lastLog }) =>
               (lastLog?.events ?? [])
                 .slice(-40)
-                .map(({ level, message, fields }) => `${name} ${level} ${message} ${fieldText(fields)}`),
+                .map(
+                  ({ level, message, fields }) =>
+                    `${name} ${level} ${message} ${fieldText(fields)}`,
+                ),
             ),
           ];
     return {

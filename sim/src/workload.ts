@@ -74,7 +74,9 @@ export class Workload {
 
   /** Revisions a client was told its write made. */
   acknowledged(): number[] {
-    return this.operations.flatMap(({ answer }) => (answer?.isChange === true ? [answer.revision] : []));
+    return this.operations.flatMap(({ answer }) =>
+      answer?.isChange === true ? [answer.revision] : [],
+    );
   }
 
   #nowMs(): number {
@@ -156,7 +158,11 @@ export class Workload {
   }
 
   async #put(client: string, random: SeededRandom, member: SimMember): Promise<void> {
-    const write: Write = { key: this.#key(random), value: this.#value(), lease: this.#lease(random) };
+    const write: Write = {
+      key: this.#key(random),
+      value: this.#value(),
+      lease: this.#lease(random),
+    };
     this.#values.set(write.value!, write.lease);
     const request = { kind: "write", condition: undefined, writes: [write] } as const;
     await this.#record(
@@ -286,8 +292,10 @@ export class Workload {
     if (id === undefined) return;
     const callMs = this.#nowMs();
     try {
-      const ttl = await this.#cluster.call<number>(member, CALL_TIMEOUT_MS, (server, context, done) =>
-        server.leaseRenew(id, context, done),
+      const ttl = await this.#cluster.call<number>(
+        member,
+        CALL_TIMEOUT_MS,
+        (server, context, done) => server.leaseRenew(id, context, done),
       );
       this.leases.renewed(id, ttl, callMs);
       this.#cluster.trace.count("leases renewed");
@@ -344,9 +352,11 @@ export class Workload {
     for (const { revision, lease, atMs } of this.#ended) {
       if (byClients.has(revision)) continue;
       const deleted = this.#cluster.ledger.changesAt(revision)!.map(({ key }) => key);
-      const mayBeClient = unknownKeys.some(({ request, callMs }) =>
-        request.kind === "write" && callMs <= atMs &&
-        request.writes.some(({ key, value }) => value === undefined && deleted.includes(key)),
+      const mayBeClient = unknownKeys.some(
+        ({ request, callMs }) =>
+          request.kind === "write" &&
+          callMs <= atMs &&
+          request.writes.some(({ key, value }) => value === undefined && deleted.includes(key)),
       );
       if (!mayBeClient) this.leases.gone(lease, atMs);
     }
@@ -379,7 +389,11 @@ export class Workload {
     const known = store.currentRevision;
     const drawn = random.float() < 0.3 ? known + 1 : 2 + randomBelow(random, known);
     const startRevision = resume?.resumeRevision ?? drawn;
-    const check = new WatchCheck(`${name} at ${member.name}`, (changed) => key === undefined || changed === key, startRevision);
+    const check = new WatchCheck(
+      `${name} at ${member.name}`,
+      (changed) => key === undefined || changed === key,
+      startRevision,
+    );
     this.watches.push(check);
     trace.count(resume === undefined ? "watches" : "watches resumed");
     const range =
@@ -410,7 +424,11 @@ export class Workload {
 }
 
 function putRequest({ key, value, lease }: Write) {
-  return PutRequestCodec.create({ key: bytesFromLatin1(key), value: bytesFromLatin1(value!), lease });
+  return PutRequestCodec.create({
+    key: bytesFromLatin1(key),
+    value: bytesFromLatin1(value!),
+    lease,
+  });
 }
 
 function requestOp(write: Write): RequestOp {
@@ -441,7 +459,9 @@ function describe(request: Request): string {
     case "endLease":
       return `end of lease ${request.lease.toString(16)}`;
     case "write": {
-      const writes = request.writes.map(({ key, value }) => (value === undefined ? `-${key}` : `${key}=${value}`));
+      const writes = request.writes.map(({ key, value }) =>
+        value === undefined ? `-${key}` : `${key}=${value}`,
+      );
       const { condition } = request;
       const iff = condition === undefined ? "" : `if ${condition.key}@${condition.modRevision} `;
       return `${iff}${writes.join(" ")}`;

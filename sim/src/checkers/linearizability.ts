@@ -67,7 +67,10 @@ class Search {
   #last = 1;
   #deepest = { revision: 0, text: "" };
 
-  constructor(operations: readonly Operation[], changesAt: (revision: number) => string | undefined) {
+  constructor(
+    operations: readonly Operation[],
+    changesAt: (revision: number) => string | undefined,
+  ) {
     this.#changesAt = changesAt;
     for (const operation of operations) this.#place(operation);
   }
@@ -153,7 +156,11 @@ class Search {
     }
     const candidates = this.#candidates(state);
     if (candidates.length === 0) {
-      return this.#fail(state, `nothing explains revision ${state.revision + 1}`);
+      const next = state.revision + 1;
+      const known = this.#writes.get(next)?.name ?? "nobody was told of it";
+      const told = this.#changesAt(next) ?? "unknown";
+      const text = `${known}; its changes: "${told}"; before it: "${readText(state, undefined)}"`;
+      return this.#fail(state, `nothing explains revision ${next}: ${text}`);
     }
     return { state, atMs: lastMs, candidates, next: 0, chosen: undefined };
   }
@@ -186,13 +193,16 @@ class Search {
 function misfit(state: KeySpace, { request, answer }: Operation): string | undefined {
   if (request.kind === "read") {
     const expected = readText(state, request.key);
-    return answer!.read === expected ? undefined : `read "${answer!.read}", there was "${expected}"`;
+    return answer!.read === expected
+      ? undefined
+      : `read "${answer!.read}", there was "${expected}"`;
   }
   if (request.kind === "write") {
     const { condition } = request;
     const holds =
       condition === undefined || modRevisionOf(state, condition.key) === condition.modRevision;
-    if (answer!.succeeded !== holds) return `says succeeded=${answer!.succeeded}, should be ${holds}`;
+    if (answer!.succeeded !== holds)
+      return `says succeeded=${answer!.succeeded}, should be ${holds}`;
   }
   const changes = changesOf(state, request);
   return changes.length === 0 ? undefined : `changed nothing, should have "${changeText(changes)}"`;

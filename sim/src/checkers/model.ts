@@ -47,7 +47,10 @@ export function changesOf(state: KeySpace, request: Request): Change[] {
         .map(([key]) => ({ key, value: undefined }));
     case "write": {
       const { condition } = request;
-      if (condition !== undefined && modRevisionOf(state, condition.key) !== condition.modRevision) {
+      if (
+        condition !== undefined &&
+        modRevisionOf(state, condition.key) !== condition.modRevision
+      ) {
         return [];
       }
       return request.writes.filter(({ key, value }) => value !== undefined || state.pairs.has(key));

@@ -3,8 +3,8 @@
  * what they say of themselves:
  * - election safety: one leader a term, one vote a member and term;
  * - log matching: entries of equal index and term are equal;
- * - leader completeness: what a leader committed keeps its place under every later leader;
- * - state machine safety: at equal applied index the revision is equal.
+ * - leader completeness: what a leader committed keeps its place under every later leader.
+ * State machine safety is judged by the revisions members tell (`RevisionLedger`).
  */
 
 import { crc32c } from "@etcd-ts/base";
@@ -26,7 +26,6 @@ export class RaftInvariants {
   /** For the newest leader seen: the term of each entry it sent. */
   readonly #sent = new Map<number, { term: number; entryTerms: Map<number, number> }>();
   readonly #committed = new Map<number, Committed>();
-  readonly #revisions = new Map<number, number>();
   /** What is checked so far. */
   checked = 0;
 
@@ -60,17 +59,11 @@ export class RaftInvariants {
   }
 
   /** What a running member says of itself. */
-  told({ memberID, isLeader, raftTerm, appliedIndex, committedIndex, currentRevision }: ServerFacts): void {
-    if (isLeader) this.#leads(memberID, raftTerm);
+  told({ memberID, appliedIndex, committedIndex }: ServerFacts): void {
     if (appliedIndex > committedIndex) {
-      throw new ViolationError("raft", `${hex(memberID)} applied ${appliedIndex}, committed ${committedIndex}`);
-    }
-    const revision = this.#revisions.get(appliedIndex);
-    this.#revisions.set(appliedIndex, revision ?? currentRevision);
-    if (revision !== undefined && revision !== currentRevision) {
       throw new ViolationError(
-        "state machine",
-        `${hex(memberID)} is at revision ${currentRevision} after entry ${appliedIndex}, others at ${revision}`,
+        "raft",
+        `${hex(memberID)} applied ${appliedIndex}, committed ${committedIndex}`,
       );
     }
   }
@@ -110,11 +103,18 @@ export class RaftInvariants {
       const known = this.#entries.get(place);
       if (known === undefined) this.#entries.set(place, sum);
       else if (known !== sum) {
-        throw new ViolationError("raft", `two entries at index ${entry.index} of term ${entry.term}`);
+        throw new ViolationError(
+          "raft",
+          `two entries at index ${entry.index} of term ${entry.term}`,
+        );
       }
       log.entryTerms.set(entry.index, entry.term);
       const committed = this.#committed.get(entry.index);
-      if (committed !== undefined && committed.entryTerm !== entry.term && term >= committed.leaderTerm) {
+      if (
+        committed !== undefined &&
+        committed.entryTerm !== entry.term &&
+        term >= committed.leaderTerm
+      ) {
         throw new ViolationError(
           "raft",
           `the leader of term ${term} has an entry of term ${entry.term} at ${entry.index}, committed was one of term ${committed.entryTerm}`,
@@ -131,7 +131,10 @@ export class RaftInvariants {
       const known = this.#committed.get(index);
       if (known === undefined) this.#committed.set(index, { entryTerm, leaderTerm: log.term });
       else if (known.entryTerm !== entryTerm) {
-        throw new ViolationError("raft", `entries of terms ${known.entryTerm} and ${entryTerm} committed at ${index}`);
+        throw new ViolationError(
+          "raft",
+          `entries of terms ${known.entryTerm} and ${entryTerm} committed at ${index}`,
+        );
       }
     }
   }

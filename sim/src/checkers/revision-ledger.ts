@@ -15,7 +15,10 @@ export interface Change {
 }
 
 export class RevisionLedger {
-  readonly #revisions = new Map<number, { readonly changes: readonly Change[]; readonly text: string }>();
+  readonly #revisions = new Map<
+    number,
+    { readonly changes: readonly Change[]; readonly text: string }
+  >();
   #newest = 1;
   /** Revisions told by members. */
   checked = 0;
@@ -56,10 +59,16 @@ export class RevisionLedger {
   checkAcknowledged(acknowledged: Iterable<number>, last: number): void {
     for (const revision of acknowledged) {
       if (revision > last) {
-        throw new ViolationError("durability", `revision ${revision} was acknowledged, the end is ${last}`);
+        throw new ViolationError(
+          "durability",
+          `revision ${revision} was acknowledged, the end is ${last}`,
+        );
       }
       if (!this.#revisions.has(revision)) {
-        throw new ViolationError("durability", `revision ${revision} was acknowledged, no member tells of it`);
+        throw new ViolationError(
+          "durability",
+          `revision ${revision} was acknowledged, no member tells of it`,
+        );
       }
     }
   }

@@ -15,7 +15,8 @@ export interface WatchedEvent extends Change {
 export class WatchCheck {
   readonly #name: string;
   readonly #covers: (key: string) => boolean;
-  readonly #deliveries: { readonly events: readonly WatchedEvent[]; readonly progress: number }[] = [];
+  readonly #deliveries: { readonly events: readonly WatchedEvent[]; readonly progress: number }[] =
+    [];
   #next: number;
   #checkedTo = 0;
   events = 0;
@@ -46,7 +47,9 @@ export class WatchCheck {
       return;
     }
     if (first.modRevision < this.#next) {
-      throw this.#broken(`revision ${first.modRevision} comes again or late, expected ${this.#next} or above`);
+      throw this.#broken(
+        `revision ${first.modRevision} comes again or late, expected ${this.#next} or above`,
+      );
     }
     let last = first.modRevision;
     for (const { modRevision } of events) {
