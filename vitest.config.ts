@@ -4,7 +4,13 @@ export default defineConfig({
   resolve: { conditions: ["source"] },
   ssr: { resolve: { conditions: ["source"], externalConditions: ["source"] } },
   test: {
-    include: ["packages/*/src/**/*.test.ts", "cmd/*/src/**/*.test.ts", "sim/src/**/*.test.ts", "tests/e2e/**/*.test.ts"],
+    include: [
+      "packages/*/src/**/*.test.ts",
+      "cmd/*/src/**/*.test.ts",
+      "sim/src/**/*.test.ts",
+      "tests/e2e/**/*.test.ts",
+    ],
+    setupFiles: ["tests/setup.ts"],
     testTimeout: 60_000,
     // The difference of two large values would take longer than the tests.
     diff: { truncateThreshold: 200 },

@@ -33,6 +33,8 @@ describe("Progress", () => {
             case "reject":
               if (progress.maybeDecreaseTo(one.rejected, one.hint)) {
                 expect(progress.next).toBeLessThanOrEqual(Math.max(one.rejected, match + 1));
+                // As the leader does: what is under way behind the gap counts no more.
+                if (progress.state === "replicate") progress.becomeProbe();
               }
               break;
             case "send":
