@@ -96,7 +96,7 @@ func TestUtilityPrintsTheSame(t *testing.T) {
 			{"bogus"}, {"snapshot", "status"}, {"snapshot", "status", "a", "b"},
 			{"snapshot", "status", "/none"}, {"snapshot", "status", "--bogus", "x"},
 			{"hashkv"}, {"hashkv", "/none"}, {"hashkv", "a", "b"},
-			{"defrag"}, {"defrag", "--data-dir", "/none"},
+			{"completion"}, {"completion", "foo"}, {"defrag"}, {"defrag", "--data-dir", "/none"},
 			{"migrate"}, {"migrate", "--data-dir", "x"},
 			{"migrate", "--data-dir", "/none", "--target-version", "3.4"},
 			{"migrate", "--data-dir", "/none", "--target-version", "3"},

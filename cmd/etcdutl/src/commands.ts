@@ -251,6 +251,28 @@ const VERSION: Command = {
   },
 };
 
+const COMPLETION: Command = {
+  name: "completion",
+  words: "bash|zsh|fish|powershell",
+  summary: "Print a script that completes command lines",
+  examples: [
+    "source <(etcdutl completion bash)",
+    "etcdutl completion fish > ~/.config/fish/completions/etcdutl.fish",
+  ],
+  flags: [],
+  commands: [],
+  async run(invocation) {
+    const word = onlyArgument(invocation);
+    const { SHELLS, completionScript } = await import("./completion.ts");
+    const shell = SHELLS.find((one) => one === word);
+    if (shell === undefined) {
+      const quoted = JSON.stringify(word);
+      throw new UsageError(`invalid argument ${quoted} for "etcdutl completion"`, invocation.path);
+    }
+    process.stdout.write(completionScript(ROOT, shell));
+  },
+};
+
 const HELP: Command = {
   name: "help",
   words: "[command]",
@@ -267,7 +289,7 @@ export const ROOT: Command = {
   words: "<command> [flags]",
   summary: "Work on the files of an etcd member that does not run",
   flags: [WRITE_OUT],
-  commands: [DEFRAG, HASHKV, HELP, MIGRATE, SNAPSHOT, VERIFY, VERSION],
+  commands: [COMPLETION, DEFRAG, HASHKV, HELP, MIGRATE, SNAPSHOT, VERIFY, VERSION],
 };
 
 /** Help about the command the words name, or about the one they were given to. */

@@ -4,7 +4,7 @@ import { CorruptionError, NULL_LOGGER, decodeMessage, hexFromID } from "@etcd-ts
 import { LogMetadataSchema, generatedCodec } from "@etcd-ts/api";
 import { Cluster, MembershipError } from "@etcd-ts/etcdserver";
 import type { Snapshot } from "@etcd-ts/raft";
-import { WriteAheadLog } from "@etcd-ts/wal";
+import { Snapshotter, WriteAheadLog } from "@etcd-ts/wal";
 import type { WalContents, WalSnapshot } from "@etcd-ts/wal";
 import type { DataDirectoryContext } from "./context.ts";
 import { START_OF_LOG, readSnapFiles, startingSnapshot } from "./raft-files.ts";
@@ -32,7 +32,11 @@ export async function checkRaft(
   let log: WalContents | undefined;
   let start: Snapshot | undefined;
   context.onProgress?.({ step: "log", done: 0, total: 0 });
-  const logCheck = await runCheck("log", async () => {
+  const logCheck = await runCheck("log", async (check) => {
+    if (!(await WriteAheadLog.exists(disk, paths.wal))) {
+      check.error(`there is no log in ${paths.wal}: if it is kept elsewhere, say where`);
+      return "none";
+    }
     valid = await WriteAheadLog.validSnapshots(disk, paths.wal, context);
     start = startingSnapshot(snapFiles, valid);
     log = await WriteAheadLog.readAll(
@@ -50,8 +54,12 @@ export async function checkRaft(
   );
   if (log === undefined) return [logCheck, snapCheck, skipped("raft state", "no log to check")];
   const contents: WalContents = log;
+  const snapshotter = new Snapshotter(disk, paths.snap, context);
+  const index = start?.metadata.index ?? 0;
+  // One received from a leader takes the database's place at the next start.
+  const isReplaced = index > 0 && (await snapshotter.hasDatabase(index));
   const raftCheck = await runCheck("raft state", (check) =>
-    checkState(check, contents, start, facts),
+    checkState(check, contents, start, isReplaced ? undefined : facts),
   );
   return [logCheck, snapCheck, raftCheck];
 }
