@@ -9,7 +9,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { exit } from "node:process";
+import process, { exit } from "node:process";
 import { setImmediate as nextImmediate } from "node:timers/promises";
 
 import { drawOptions, optionText } from "./options.ts";
@@ -46,6 +46,14 @@ const from = only ?? numberOf(values.from) ?? 1;
 const seeds =
   only === undefined ? (numberOf(values.seeds) ?? (seconds === undefined ? 10 : Infinity)) : 1;
 
+/** The seed that runs now. */
+let current = from;
+process.on("unhandledRejection", (error) => {
+  console.error(`FAIL seed ${current}: a promise was rejected and nobody cared`, error);
+  console.error(`  replay: npm run sim -- --seed ${current}`);
+  exit(1);
+});
+
 const startMs = performance.now();
 const totals = new Map<string, number>();
 let virtualMs = 0;
@@ -57,6 +65,7 @@ function passedSeconds(): number {
 }
 
 async function runSeed(seed: number): Promise<Outcome> {
+  current = seed;
   const options = drawOptions(seed, minutes === undefined ? undefined : minutes * 60_000);
   const seedMs = performance.now();
   if (only !== undefined) console.log(optionText(options));

@@ -172,14 +172,14 @@ export class SimMember {
   /** The process ended by itself. */
   #ended(life: Life, error: Error): void {
     if (life.isOver) return;
-    const { trace, broken } = this.#host;
+    const { trace } = this.#host;
     trace.tell(`${this.#at()} ${this.name} ended: ${error.message}`);
     trace.count("members that stopped on a fault");
     const isExpected = this.isDiskFaulty && error instanceof EtcdError;
     const isUnjoined = this.#initial.initialClusterState === "existing" && !this.#wasReady;
     this.crash("power loss");
     if (!isExpected && !isUnjoined) {
-      broken(
+      this.#host.broken(
         new ViolationError("member", `${this.name} ended by itself: ${error.message}`, {
           cause: error,
         }),

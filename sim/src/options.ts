@@ -63,6 +63,8 @@ export interface SimOptions {
    * that do not wait for the disk.
    */
   readonly isUnsafe: boolean;
+  /** Another one: reads that any member answers from what it has. */
+  readonly isStale: boolean;
 }
 
 export function drawOptions(seed: number, faultMs?: number): SimOptions {
@@ -94,6 +96,7 @@ export function drawOptions(seed: number, faultMs?: number): SimOptions {
     syncMs: pick(random, [0, 1, 4]),
     driftPerMille: pick(random, [0, 0, 5, 20]),
     isUnsafe: false,
+    isStale: false,
   };
 }
 

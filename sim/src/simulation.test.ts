@@ -39,19 +39,22 @@ test("the same seed twice is the same run, another seed another", async () => {
   expect(other.traceHash).not.toBe(first.traceHash);
 });
 
-test("members that do not wait for the disk are found out", async () => {
-  const failures: string[] = [];
+/** What the checkers say of a cluster with a planted bug, over a few seeds. */
+async function findings(fields: Partial<SimOptions>): Promise<string[]> {
+  const found: string[] = [];
   for (const seed of [21, 22, 23]) {
-    const { failure } = await simulate(
-      short(seed, {
-        size: 3,
-        isUnsafe: true,
-        faultIntervalMs: 1000,
-        weights: only("power loss"),
-      }),
-      ports,
-    );
-    if (failure !== undefined) failures.push(failure.message);
+    const options = short(seed, { size: 3, faultIntervalMs: 1000, ...fields });
+    const { failure } = await simulate(options, ports);
+    if (failure !== undefined) found.push(failure.message);
   }
-  expect(failures.length).toBeGreaterThan(0);
+  return found;
+}
+
+test("members that do not wait for the disk are found out", async () => {
+  expect(await findings({ isUnsafe: true, weights: only("power loss") })).not.toEqual([]);
+});
+
+test("stale reads are found out", async () => {
+  const found = await findings({ isStale: true, weights: only("isolated leader", "pause") });
+  expect(found.join("\n")).toContain("linearizability: ");
 });

@@ -243,11 +243,12 @@ export class Workload {
 
   async #read(client: string, random: SeededRandom, member: SimMember): Promise<void> {
     const key = random.float() < 0.3 ? undefined : this.#key(random);
-    const message = RangeRequestCodec.create(
+    const range =
       key === undefined
         ? { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }
-        : { key: bytesFromLatin1(key) },
-    );
+        : { key: bytesFromLatin1(key) };
+    const serializable = this.#cluster.options.isStale;
+    const message = RangeRequestCodec.create({ ...range, serializable });
     await this.#record(
       client,
       { kind: "read", key },
@@ -351,12 +352,13 @@ export class Workload {
     }
     for (const { revision, lease, atMs } of this.#ended) {
       if (byClients.has(revision)) continue;
-      const deleted = this.#cluster.ledger.changesAt(revision)!.map(({ key }) => key);
+      const changes = this.#cluster.ledger.changesAt(revision)!;
+      const deleted = new Set(changes.map(({ key }) => key));
       const mayBeClient = unknownKeys.some(
         ({ request, callMs }) =>
           request.kind === "write" &&
           callMs <= atMs &&
-          request.writes.some(({ key, value }) => value === undefined && deleted.includes(key)),
+          request.writes.some(({ key, value }) => value === undefined && deleted.has(key)),
       );
       if (!mayBeClient) this.leases.gone(lease, atMs);
     }
