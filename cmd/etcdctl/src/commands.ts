@@ -5,6 +5,7 @@
 
 import type { Command } from "@etcd-ts/cli";
 
+import { AUTH_COMMANDS } from "./auth-commands.ts";
 import type { Run } from "./context.ts";
 import { boolFlag, GLOBAL_FLAGS, intFlag, stringFlag } from "./global-flags.ts";
 import { DEL, GET, PUT, WATCH } from "./kv-flags.ts";
@@ -343,9 +344,28 @@ const VERSION_COMMAND: Command<Run> = {
   },
 };
 
+/** In which an unknown word is compared with them. */
+const ORDER =
+  "get put del txn compaction alarm defrag endpoint move-leader watch version lease member snapshot make-mirror lock elect auth user role check completion downgrade".split(
+    " ",
+  );
+
+function inOrder(commands: readonly Command<Run>[]): readonly Command<Run>[] {
+  return commands.toSorted((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
+}
+
 export const ROOT: Command<Run> = {
   name: "etcdctl",
   short: "The command line client of etcd.",
   persistentFlags: GLOBAL_FLAGS,
-  commands: [...KEYS, LEASE, MEMBER, ENDPOINT, ...MAINTENANCE, ...CONCURRENCY, VERSION_COMMAND],
+  commands: inOrder([
+    ...KEYS,
+    LEASE,
+    MEMBER,
+    ENDPOINT,
+    ...MAINTENANCE,
+    ...CONCURRENCY,
+    ...AUTH_COMMANDS,
+    VERSION_COMMAND,
+  ]),
 };
