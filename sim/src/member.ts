@@ -9,6 +9,7 @@
 
 import { EtcdError, MemoryDisk, MemoryLogger, NULL_METRICS } from "@etcd-ts/base";
 import type { SeededRandom, VirtualClock } from "@etcd-ts/base";
+import { SERVER_ERRORS } from "@etcd-ts/api";
 import { Database, check } from "@etcd-ts/bbolt";
 import { EtcdServer, defaultServerConfig } from "@etcd-ts/etcdserver";
 import type { PeerInbound, PeerQuestions, PeerTransport, ServerConfig } from "@etcd-ts/etcdserver";
@@ -163,7 +164,13 @@ export class SimMember {
     life.server = server;
     server.start();
     this.#host.started(this, life);
-    await server.whenReady();
+    try {
+      await server.whenReady();
+    } catch (error) {
+      // Why it stopped is an event of its own, which follows.
+      if (error === SERVER_ERRORS.stopped) return;
+      throw error;
+    }
     if (life.isOver) return;
     life.isReady = true;
     this.#wasReady = true;
