@@ -82,7 +82,7 @@ export function drawOptions(seed: number, faultMs?: number): SimOptions {
     clients: 2 + randomBelow(random, 4),
     watchers: 1 + randomBelow(random, 3),
     keys: 3 + randomBelow(random, 10),
-    thinkMs: pick(random, [200, 500, 1500]),
+    thinkMs: pick(random, [200, 1000, 3000]),
     heartbeatIntervalMs,
     electionTimeoutMs: heartbeatIntervalMs * pick(random, [5, 10, 10]),
     snapshotCount: pick(random, [20, 60, 200, 10_000]),
