@@ -537,6 +537,8 @@ export class EtcdServer implements ServerOperations {
     await this.#leadership.handOver();
     const tasks = this.#tasks.stop();
     await this.#core.stopLoop();
+    // The next attempt to publish may have been a timer that is cancelled now.
+    this.#settleReady.reject(SERVER_ERRORS.stopped);
     await tasks;
     await this.#snapshots.finish();
     await ports.transport?.stop();
