@@ -39,6 +39,7 @@ export class Faults {
     while (!this.#isOver) {
       await sleep(clock, around(this.#random, options.faultIntervalMs));
       if (this.#isOver) return;
+      this.#replaceLost();
       const fault = this.#draw();
       if (fault !== undefined) this.#begin(fault);
     }
@@ -57,6 +58,8 @@ export class Faults {
       member.start();
     }
     await this.#running;
+    await this.#replacing;
+    this.#replaceLost();
     await this.#replacing;
   }
 
@@ -98,6 +101,8 @@ export class Faults {
         return this.#failDisk(member, "write", "NO_SPACE");
       case "sync error":
         return this.#failDisk(member, "dataSync", "IO");
+      case "bit rot":
+        return this.#rot(member);
       case "slow disk":
         member.slowness = pick(this.#random, [5, 50, 500]);
         this.#later(() => {
@@ -145,6 +150,39 @@ export class Faults {
     if (member.isUp || member.isRemoved) return;
     await member.checkDatabase().catch((error: Error) => this.#cluster.broken(error));
     member.start();
+  }
+
+  /** At most one member is damaged at a time: the others must hold what it loses. */
+  #rot(member: SimMember): boolean {
+    const { members, broken } = this.#mayRot();
+    if (broken || members < 3) return false;
+    member.crash("kill");
+    member.isRotten = true;
+    member
+      .rot(this.#random)
+      .then((isRotten) => {
+        member.isRotten = isRotten;
+        if (isRotten) this.#cluster.trace.count("bits flipped");
+        member.start();
+      })
+      .catch((error: Error) => this.#cluster.broken(error));
+    return true;
+  }
+
+  #mayRot(): { members: number; broken: boolean } {
+    const { members } = this.#cluster;
+    const broken = this.#replacing !== undefined || members.some(({ isRotten }) => isRotten);
+    return { members: members.length, broken };
+  }
+
+  /** The operator sees to a member that will not start again. */
+  #replaceLost(): void {
+    const lost = this.#cluster.members.find(({ isLost }) => isLost);
+    if (lost === undefined || this.#replacing !== undefined) return;
+    this.#cluster.trace.count("lost members replaced");
+    this.#replacing = this.#replaceNow(lost).finally(() => {
+      this.#replacing = undefined;
+    });
   }
 
   #crash(member: SimMember, kind: "power loss" | "kill"): boolean {
@@ -243,7 +281,7 @@ export class Faults {
   async #replaceNow(old: SimMember): Promise<void> {
     const cluster = this.#cluster;
     const { trace } = cluster;
-    const oldID = old.server!.facts().memberID;
+    const oldID = old.id;
     const isGone = (list: MemberListResult): boolean =>
       list.members.every(({ id }) => id !== oldID);
     const removed = await this.#untilListed(isGone, (via) =>

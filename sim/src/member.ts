@@ -7,8 +7,8 @@
  * - A life ends by itself only if a fault was asked of its disk, or because it was removed.
  */
 
-import { EtcdError, MemoryDisk, MemoryLogger, NULL_METRICS } from "@etcd-ts/base";
-import type { SeededRandom, VirtualClock } from "@etcd-ts/base";
+import { EtcdError, MemoryDisk, MemoryLogger, NULL_METRICS, randomBelow } from "@etcd-ts/base";
+import type { Random, SeededRandom, VirtualClock } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 import { Database, check } from "@etcd-ts/bbolt";
 import { EtcdServer, defaultServerConfig } from "@etcd-ts/etcdserver";
@@ -64,6 +64,12 @@ export class SimMember {
   /** A fault was asked of the disk: the member may stop by itself. */
   isDiskFaulty = false;
   isRemoved = false;
+  /** A bit of its log was flipped; it may refuse to start. */
+  isRotten = false;
+  /** It refused to start: only another member in its place can help. */
+  isLost = false;
+  /** 0n until it is known. */
+  id = 0n;
   #wasReady = false;
   #wallOffsetMs = 0;
   /** How it came to be a member. */
@@ -105,7 +111,7 @@ export class SimMember {
 
   /** Begins a life; how it goes is told to the host. */
   start(): void {
-    if (this.isUp || this.isRemoved) return;
+    if (this.isUp || this.isRemoved || this.isLost) return;
     const { clock, trace } = this.#host;
     const life: Life = {
       number: ++this.#lives,
@@ -162,6 +168,7 @@ export class SimMember {
     );
     if (life.isOver) return;
     life.server = server;
+    this.id = server.facts().memberID;
     server.start();
     this.#host.started(this, life);
     try {
@@ -185,6 +192,11 @@ export class SimMember {
     const isExpected = this.isDiskFaulty && error instanceof EtcdError;
     const isUnjoined = this.#initial.initialClusterState === "existing" && !this.#wasReady;
     this.crash("power loss");
+    if (this.isRotten && life.server === undefined && error instanceof EtcdError) {
+      trace.count("members that refused a damaged log");
+      this.isLost = true;
+      return;
+    }
     if (!isExpected && !isUnjoined) {
       this.#host.broken(
         new ViolationError("member", `${this.name} ended by itself: ${error.message}`, {
@@ -212,6 +224,26 @@ export class SimMember {
     this.disk.crash(kind === "kill" ? undefined : this.#random);
     this.isDiskFaulty = false;
     this.slowness = 1;
+  }
+
+  /**
+   * Flips a bit in a part of the log that is complete, of a member that is down: what was torn by
+   * a crash and what rotted cannot be told apart at the end of the log.
+   *
+   * @returns false if there is no such part yet
+   */
+  async rot(random: Random): Promise<boolean> {
+    const directory = `${DATA_DIRECTORY}/member/wal`;
+    if ((await this.disk.stat(directory)) === undefined) return false;
+    const names = (await this.disk.list(directory)).filter((name) => name.endsWith(".wal"));
+    const name = names.at(-2);
+    if (name === undefined || this.isUp) return false;
+    const path = `${directory}/${name}`;
+    const sizeBytes = this.disk.fileBytes(path).length;
+    if (sizeBytes === 0) return false;
+    this.isRotten = true;
+    this.disk.flipBit(path, randomBelow(random, sizeBytes), randomBelow(random, 8));
+    return true;
   }
 
   /** Runs the check of the database file on the disk of a member that is down. */

@@ -13,6 +13,7 @@ export const FAULTS = [
   "slow disk",
   "full disk",
   "sync error",
+  "bit rot",
   "partition",
   "one-way partition",
   "cut link",
