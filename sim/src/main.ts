@@ -54,6 +54,12 @@ process.on("unhandledRejection", (error) => {
   exit(1);
 });
 
+/** The first interrupt lets the seed at hand end and tells the totals; the second ends at once. */
+let isInterrupted = false;
+process.once("SIGINT", () => {
+  isInterrupted = true;
+});
+
 const startMs = performance.now();
 const totals = new Map<string, number>();
 let virtualMs = 0;
@@ -89,6 +95,7 @@ async function runSeed(seed: number): Promise<Outcome> {
 }
 
 for (let i = 0; i < seeds; i++) {
+  if (isInterrupted) break;
   if (seconds !== undefined && passedSeconds() >= seconds) break;
   if (hours !== undefined && virtualMs >= hours * 3_600_000) break;
   const outcome = await runSeed(from + i);
