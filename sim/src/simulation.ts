@@ -6,11 +6,12 @@
  * answered.
  */
 
-import { EtcdError, bytesFromLatin1 } from "@etcd-ts/base";
+import { EtcdError, bytesFromLatin1, latin1FromBytes } from "@etcd-ts/base";
 import { PutRequestCodec, RangeRequestCodec } from "@etcd-ts/api";
 import type { PutResponse, RangeResponse } from "@etcd-ts/api";
 import type { HashKVResult } from "@etcd-ts/etcdserver";
 
+import { OVERDUE_MS } from "./checkers/lease-check.ts";
 import { checkLinearizable } from "./checkers/linearizability.ts";
 import type { Operation } from "./checkers/linearizability.ts";
 import { SimCluster } from "./cluster.ts";
@@ -19,7 +20,7 @@ import { Faults } from "./faults.ts";
 import type { SimMember } from "./member.ts";
 import type { SimOptions } from "./options.ts";
 import { ViolationError } from "./violation.ts";
-import { Workload, rangeText } from "./workload.ts";
+import { LEASE_SECONDS_MAX, Workload, rangeText } from "./workload.ts";
 
 /** How long the cluster has to come to rest after all faults have ended. */
 const REST_MS = 120_000;
@@ -132,6 +133,9 @@ class Simulation {
 
   async #judge(): Promise<void> {
     const { cluster } = this;
+    // Longer than any lease lasts that nobody renews.
+    await this.#pass(LEASE_SECONDS_MAX * 1000 + 2 * OVERDUE_MS);
+    await this.#rest();
     const operations = [...this.#workload.operations];
     for (const member of cluster.members) operations.push(await this.#write(member));
     for (const member of cluster.members) operations.push(await this.#readAll(member));
@@ -174,6 +178,10 @@ class Simulation {
     const { header, kvs } = await this.#answer<RangeResponse>(member, (server, context, done) =>
       server.range(message, context, done),
     );
+    const nowMs = this.cluster.clock.monotonicMs();
+    for (const kv of kvs) {
+      if (kv.lease !== 0n) this.#workload.leases.left(kv.lease, latin1FromBytes(kv.key), nowMs);
+    }
     return {
       name: `read all from ${member.name}`,
       callMs,

@@ -35,6 +35,8 @@ import type { SimMember } from "./member.ts";
 import { around, pick } from "./options.ts";
 
 const CALL_TIMEOUT_MS = 8000;
+/** The longest time to live a client asks for. */
+export const LEASE_SECONDS_MAX = 12;
 
 export class Workload {
   readonly operations: Operation[] = [];
@@ -265,7 +267,7 @@ export class Workload {
 
   async #grant(random: SeededRandom, member: SimMember): Promise<void> {
     const callMs = this.#nowMs();
-    const request = { id: 0n, ttl: 2 + randomBelow(random, 12) };
+    const request = { id: 0n, ttl: 2 + randomBelow(random, LEASE_SECONDS_MAX - 1) };
     try {
       const { id, ttl } = await this.#cluster.call<LeaseGrantResponse>(
         member,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { LeaseCheck } from "./lease-check.ts";
+import { LeaseCheck, OVERDUE_MS } from "./lease-check.ts";
 
 test("LeaseCheck accepts leases that end in their time", () => {
   const leases = new LeaseCheck(0);
@@ -25,4 +25,11 @@ test("LeaseCheck tells of a renewal that was forgotten", () => {
   leases.granted(1n, 5, 1000);
   leases.renewed(1n, 5, 4000);
   expect(() => leases.gone(1n, 6500)).toThrow("promised until 9000 ms");
+});
+
+test("LeaseCheck tells of a lease that never ends", () => {
+  const leases = new LeaseCheck(0);
+  leases.granted(1n, 5, 1000);
+  leases.left(1n, "key", 7000);
+  expect(() => leases.left(1n, "key", 6000 + OVERDUE_MS)).toThrow("still holds key");
 });

@@ -1,9 +1,13 @@
 /**
  * What a lease promises: while it is kept alive, its keys stay; it never expires before the time
- * granted, counted from the call of the last renewal that was answered.
+ * granted, counted from the call of the last renewal that was answered; in a cluster at rest it does
+ * end, and its keys go with it.
  */
 
 import { ViolationError } from "../violation.ts";
+
+/** How late a lease may end in a cluster at rest: an election extends all of them. */
+export const OVERDUE_MS = 20_000;
 
 interface LeaseRecord {
   readonly ttlMs: number;
@@ -52,5 +56,12 @@ export class LeaseCheck {
     }
     lease.isGone = true;
     this.expiries++;
+  }
+
+  /** A key is still there with the lease, long after nobody renews any more. */
+  left(id: bigint, key: string, atMs: number): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined || atMs < lease.notBeforeMs + OVERDUE_MS) return;
+    throw new ViolationError("lease", `${id.toString(16)} still holds ${key} at ${atMs} ms`);
   }
 }
