@@ -23,6 +23,8 @@ type ctl struct {
 	path    string
 	m       *member
 	text    strings.Builder
+	// How long a command that does not end may take to say what it has to say.
+	patience time.Duration
 }
 
 // Parts of the output that differ from run to run.
@@ -89,7 +91,7 @@ func TestEtcdctl(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			var texts [2]string
 			for i, k := range []kind{reference, ours} {
-				c := &ctl{t: t, version: version, path: path, m: newMember(t, k, t.TempDir())}
+				c := &ctl{t: t, version: version, path: path, m: newMember(t, k, t.TempDir()), patience: 700 * time.Millisecond}
 				c.everything()
 				texts[i] = c.text.String()
 				c.m.stop()
@@ -138,7 +140,7 @@ func (c *ctl) watches() {
 		var out bytes.Buffer
 		cmd.Stdout = &out
 		must(c.t, cmd.Start())
-		time.Sleep(700 * time.Millisecond)
+		time.Sleep(c.patience)
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		fmt.Fprintf(&c.text, "$ watch %s\n%s", flags, c.normalized(out.String()))
@@ -150,11 +152,11 @@ func (c *ctl) watches() {
 	must(c.t, err)
 	must(c.t, cmd.Start())
 	fmt.Fprintln(stdin, "watch live --prefix")
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(c.patience)
 	fmt.Fprintln(stdin, "progress")
 	c.run("", "put", "live/1", "x")
 	c.run("", "del", "live/1")
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(c.patience)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	events := strings.ReplaceAll(out.String(), "progress notify", "\nprogress notify")
@@ -215,12 +217,12 @@ func (c *ctl) locks() {
 	var out bytes.Buffer
 	elect.Stdout = &out
 	must(c.t, elect.Start())
-	time.Sleep(700 * time.Millisecond)
+	time.Sleep(c.patience)
 	listen := c.command("elect", "-l", "vote")
 	var heard bytes.Buffer
 	listen.Stdout = &heard
 	must(c.t, listen.Start())
-	time.Sleep(700 * time.Millisecond)
+	time.Sleep(c.patience)
 	for _, cmd := range []*exec.Cmd{listen, elect} {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()

@@ -128,7 +128,18 @@ export class Context {
     return this.clientOf(endpoints, await this.settings());
   }
 
-  clientOf(endpoints: readonly string[], settings: ConnectionSettings): Client {
+  /** Logs in, if there is a user. @throws {ExitError} */
+  async clientOf(endpoints: readonly string[], settings: ConnectionSettings): Promise<Client> {
+    const client = this.#createClient(endpoints, settings);
+    try {
+      await client.login({ timeoutMs: this.flags.number("dial-timeout") });
+    } catch (cause) {
+      throw new ExitError(EXIT.badConnection, errorText(cause), { cause });
+    }
+    return client;
+  }
+
+  #createClient(endpoints: readonly string[], settings: ConnectionSettings): Client {
     if (endpoints.length === 0) {
       throw new ExitError(EXIT.badConnection, "etcdclient: no available endpoints");
     }

@@ -18,7 +18,8 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array {
   let length = prefix.length;
   while (length > 0 && prefix[length - 1] === 0xff) length--;
   if (length === 0) return FROM_KEY;
-  const end = prefix.slice(0, length);
+  // A copy: `slice` of a Buffer would be a view of the caller's bytes.
+  const end = new Uint8Array(prefix.subarray(0, length));
   end[length - 1]! += 1;
   return end;
 }

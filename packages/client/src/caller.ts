@@ -99,6 +99,14 @@ export class Caller {
     }
   }
 
+  /** Logs in now; does nothing without a user, or with a token in hand. @throws {RpcError} */
+  async login(options: RequestOptions = {}): Promise<void> {
+    if (!this.#hasUser) return;
+    const deadlineMs = this.#deadline(options);
+    const connection = await this.connections.acquire(deadlineMs, options.signal);
+    await this.#authenticate(connection, deadlineMs, options);
+  }
+
   /** The next call asks for a new token. */
   forgetToken(): void {
     this.#token = undefined;

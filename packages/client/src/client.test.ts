@@ -115,6 +115,9 @@ test("prefixEnd() is above every key with the prefix and no other", () => {
       expect(inRange).toBe(hasPrefix);
     }),
   );
+  const buffer = Buffer.from("a/");
+  expect([...prefixEnd(buffer)]).toEqual([...Buffer.from("a0")]);
+  expect(buffer.toString()).toBe("a/");
   expect(keyRange("", { prefix: true })).toEqual(keyRange("", { fromKey: true }));
 });
 

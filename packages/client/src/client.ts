@@ -58,6 +58,16 @@ export class Client {
     return endpoints;
   }
 
+  /**
+   * Logs in with `username` and `password`; without it the first call does. A server that has
+   * authentication off is content.
+   *
+   * @throws {RpcError} AUTH_FAILED
+   */
+  login(options: RequestOptions = {}): Promise<void> {
+    return this.#caller.login(options);
+  }
+
   /** A second client, of one member alone, set up like this one. */
   at(endpoint: string): Client {
     return new Client({ ...this.options, endpoints: [endpoint] });

@@ -23,7 +23,7 @@ export async function makeMirror(context: Context): Promise<void> {
     flags.string("dest-password"),
     "Destination Password: ",
   );
-  const target = context.clientOf([destination], {
+  const target = await context.clientOf([destination], {
     insecureTransport: flags.bool("dest-insecure-transport"),
     skipVerify: false,
     certPath: flags.string("dest-cert"),

@@ -1,0 +1,107 @@
+package conformance
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Our etcdctl and the reference's type the same commands, each at a fresh reference member, and
+// must print the same.
+
+func oursCtl(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../bin/etcdctl")
+	must(t, err)
+	_, err = os.Stat("../../cmd/etcdctl/dist/etcdctl.mjs")
+	must(t, err)
+	return path
+}
+
+func TestOurEtcdctl(t *testing.T) {
+	sameOutput(t, (*ctl).everything)
+}
+
+func TestOurEtcdctlFormats(t *testing.T) {
+	sameOutput(t, (*ctl).formats)
+}
+
+func TestOurEtcdctlMistakes(t *testing.T) {
+	sameOutput(t, (*ctl).mistakes)
+}
+
+func TestOurEtcdctlAuth(t *testing.T) {
+	sameOutput(t, (*ctl).auth)
+}
+
+func sameOutput(t *testing.T, commands func(*ctl)) {
+	var texts [2]string
+	for i, path := range []string{program(t, "etcdctl"), oursCtl(t)} {
+		c := &ctl{t: t, version: "3.6", path: path, m: newMember(t, reference, t.TempDir()), patience: 3 * time.Second}
+		commands(c)
+		texts[i] = c.text.String()
+		c.m.stop()
+	}
+	if texts[0] != texts[1] {
+		t.Fatalf("output differs\nreference's:\n%s\nours:\n%s", firstDifference(texts[0], texts[1]), firstDifference(texts[1], texts[0]))
+	}
+}
+
+// Every format of what has more than one.
+func (c *ctl) formats() {
+	c.run("", "put", "x\"<&>é", "v\n\t\x01€")
+	c.run("", "put", "k", "1")
+	for _, command := range []string{"get k --prefix", "get x --prefix", "put k 2 --prev-kv", "del none --prev-kv", "alarm list", "lease timetolive 123", "member list", "endpoint status", "endpoint hashkv", "downgrade validate 3.5"} {
+		for _, format := range []string{"simple", "fields", "json", "table", "bogus"} {
+			if command == "endpoint status" && (format == "simple" || format == "table") {
+				continue
+			}
+			c.run("", append(strings.Fields(command), "-w", format)...)
+			c.run("", append(strings.Fields(command), "--hex", "--write-out="+format)...)
+		}
+	}
+	txn := "mod(\"k\") > \"0\"\n\nput k 3 --prev-kv\nget k\ndel none\n\n\n"
+	for _, format := range []string{"simple", "fields", "json"} {
+		c.run(txn, "txn", "-w", format)
+		c.run(txn, "txn", "--hex", "-w", format)
+	}
+}
+
+// What is refused, and with which exit code. Help texts are our own and not compared.
+func (c *ctl) mistakes() {
+	for _, command := range []string{
+		"get", "get a b --prefix", "get a --prefix --from-key", "get a --keys-only --count-only", "get a --count-only", "get a --print-value-only -w json",
+		"get a --order=x", "get a --sort-by=x", "get a --consistency=x", "get a --min-mod-rev=5 --max-mod-rev=3", "get a --cert=",
+		"put", "put a b --lease=zz", "put a b --ignore-value", "del", "del a b c", "del a b --prefix", "txn x", "compaction", "compaction x",
+		"lease grant", "lease grant x", "lease grant 99999999999999999999", "lease revoke", "lease revoke zz", "lease timetolive", "lease keep-alive", "lease keep-alive --once 123",
+		"member add", "member add x", "member add x http://y", "member add x --peer-urls=bogus", "member remove", "member remove zz", "member remove 123", "member update 1", "member promote 1",
+		"move-leader", "move-leader zz", "alarm list x", "alarm disarm x", "snapshot save", "snapshot save /nonexistent/x", "make-mirror", "downgrade enable", "downgrade validate 3.4", "downgrade validate x", "downgrade cancel",
+		"lock", "elect", "elect a", "elect a b -l", "elect a b c", "watch", "watch a --", "watch a b --prefix", "bogus", "gte", "m l",
+		"auth enable x", "auth enable", "user add", "user delete none", "user get none", "role get none", "role grant-permission a b", "role grant-permission a bogus k", "role revoke-permission a",
+	} {
+		c.run("", strings.Fields(command)...)
+	}
+	for _, lines := range []string{"", "foo(\"a\") = \"1\"\n", "mod(\"a\") = \"x\"\n", "mod(a) = '1'\n", "mod(\"a\")= \"1\"\n", "\nget\n", "\nfoo a\n"} {
+		c.run(lines, "txn")
+	}
+	c.run("", "lock", "n", "sh", "--", "-c", "exit 7")
+	c.run("", "lock", "n", "/nonexistent")
+}
+
+// Users and roles, up to the point where every command needs a user.
+func (c *ctl) auth() {
+	for _, command := range []string{
+		"auth status", "role add app", "role add app", "role grant-permission app readwrite a/ --prefix", "role grant-permission app read k", "role grant-permission app write b c",
+		"role grant-permission app read z --from-key", "role get app", "role get app -w json", "role get app -w fields", "role revoke-permission app k", "role revoke-permission app b c", "role revoke-permission app z --from-key",
+		"role list", "role list -w fields", "role list -w json", "user add alice:secret", "user add bob --no-password", "user add carol --new-user-password=x", "user add root:toor",
+		"user grant-role alice app", "user grant-role alice none", "user get alice", "user get alice --detail", "user get alice -w json", "user get alice -w fields", "user list", "user list -w json",
+		"user revoke-role alice app", "user grant-role alice app", "user delete carol", "auth enable", "auth status", "get a/1", "--user=alice:secret put a/1 x", "--user=alice:secret get a/1", "--user=alice:secret get b",
+		"--user=alice:wrong get a/1", "--user=root:toor user list", "--user=root --password=toor role get root", "--user=alice:secret endpoint health", "--user=root:toor auth disable", "role delete app", "auth status -w json",
+	} {
+		c.run("", strings.Fields(command)...)
+	}
+	c.run("new", "user", "passwd", "alice", "--interactive=false")
+	c.run("\n", "user", "add", "dave", "--interactive=false", "-w", "json")
+}
