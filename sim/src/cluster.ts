@@ -3,7 +3,7 @@
  * every message, and an auditor on every life that compares its history with that of all others.
  */
 
-import { EtcdError, SeededRandom, VirtualClock, latin1FromBytes } from "@etcd-ts/base";
+import { EtcdError, SeededRandom, VirtualClock, latin1FromBytes, sleep } from "@etcd-ts/base";
 import { EventType, SERVER_VERSION } from "@etcd-ts/api";
 import type { Event } from "@etcd-ts/api";
 import { INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
@@ -218,7 +218,11 @@ export class SimCluster implements MemberHost {
         }
       }
       if (target?.server === undefined) throw new UnreachableError("not up");
-      await target.server.saveSnapshotDatabase(received(), message.snapshot!.metadata.index);
+      const saved = target.server.saveSnapshotDatabase(
+        received(),
+        message.snapshot!.metadata.index,
+      );
+      await Promise.race([saved, this.#breaks(isLinked)]);
       this.trace.count("snapshots sent");
       this.trace.tell(
         `${Math.round(this.clock.monotonicMs())} ms snapshot ${own.name} to ${to.name}`,
@@ -231,6 +235,12 @@ export class SimCluster implements MemberHost {
     } finally {
       image.close();
     }
+  }
+
+  /** Rejects when the connection is gone: a process that ended answers nothing any more. */
+  async #breaks(isLinked: () => boolean): Promise<never> {
+    while (isLinked()) await sleep(this.clock, 100);
+    throw new UnreachableError("the connection broke");
   }
 
   async #versionOf(
