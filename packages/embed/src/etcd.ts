@@ -195,6 +195,8 @@ class Member implements Etcd {
   #peerServer: PeerServer | undefined;
   readonly #end: (error: Error | undefined) => void;
   #stopping: Promise<void> | undefined;
+  /** What ended the member, if something did before it was asked to stop. */
+  #failure: Error | undefined;
 
   private constructor(
     config: EmbedConfig,
@@ -369,6 +371,7 @@ class Member implements Etcd {
   }
 
   #fail(error: Error | undefined): void {
+    this.#failure ??= error;
     this.stop().then(
       () => this.#end(error),
       () => this.#end(error),
@@ -391,7 +394,7 @@ class Member implements Etcd {
     await this.#peerServer?.close(PEER_STOP_GRACE_MS);
     await Promise.all(closed);
     this.#logger.info("closed etcd server", about);
-    this.#end(undefined);
+    this.#end(this.#failure);
   }
 }
 
