@@ -1,14 +1,8 @@
 /** Names and fixed-width numbers of the backend, for those who read it without a `Backend`. */
 
-import {
-  CorruptionError,
-  WireReader,
-  invariant,
-  latin1FromBytes,
-  utf8FromString,
-} from "@etcd-ts/base";
+import { CorruptionError, invariant, latin1FromBytes, utf8FromString } from "@etcd-ts/base";
 import type { Transaction } from "@etcd-ts/bbolt";
-import { decodeRevision } from "@etcd-ts/storage";
+import { decodeRevision, keyValueFromStored } from "@etcd-ts/storage";
 
 /** The bytes of a name. */
 export function bytesFromName(name: string): Uint8Array {
@@ -36,38 +30,8 @@ export interface RecordFields {
 
 /** @throws {CorruptionError} if `stored` is no KeyValue; no bytes at all are an empty one */
 export function readRecord(stored: Uint8Array, path: string): RecordFields {
-  let name = "";
-  let createRevision = 0;
-  let modRevision = 0;
-  let version = 0;
-  let lease = 0n;
-  try {
-    const reader = new WireReader(stored);
-    while (reader.next()) {
-      switch (reader.field) {
-        case 1:
-          name = latin1FromBytes(reader.view());
-          break;
-        case 2:
-          createRevision = reader.int64Number();
-          break;
-        case 3:
-          modRevision = reader.int64Number();
-          break;
-        case 4:
-          version = reader.int64Number();
-          break;
-        case 6:
-          lease = reader.int64();
-          break;
-        default:
-          reader.skip();
-      }
-    }
-  } catch (cause) {
-    throw new CorruptionError("a value of the key bucket is no KeyValue", path, 0, { cause });
-  }
-  return { name, createRevision, modRevision, version, lease };
+  const { key, createRevision, modRevision, version, lease } = keyValueFromStored(stored, path);
+  return { name: latin1FromBytes(key), createRevision, modRevision, version, lease };
 }
 
 export function keyNameOf(stored: Uint8Array, path: string): string {

@@ -17,7 +17,7 @@ export { decodeRevision, encodeRevision } from "./mvcc/revision.ts";
 export type { Revision, RevisionKey } from "./mvcc/revision.ts";
 export { MvccStore } from "./mvcc/store.ts";
 export type { MvccStoreOptions } from "./mvcc/store.ts";
-export { withoutValue } from "./mvcc/stored-key-value.ts";
+export { keyValueFromStored, withoutValue } from "./mvcc/stored-key-value.ts";
 export * from "./mvcc/types.ts";
 export {
   DUPLICATE_WATCH_ID,
