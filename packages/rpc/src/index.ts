@@ -17,3 +17,5 @@ export * from "./client/in-process-channel.ts";
 export * from "./client/rpc-client.ts";
 export * from "./gateway/gateway.ts";
 export * from "./health.ts";
+export * from "./client/tls-dial.ts";
+export * from "./tls-errors.ts";

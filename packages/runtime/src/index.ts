@@ -8,3 +8,4 @@ export * from "./node-file.ts";
 export * from "./node-network.ts";
 export * from "./node-random.ts";
 export * from "./prometheus-metrics.ts";
+export * from "./tls-material.ts";

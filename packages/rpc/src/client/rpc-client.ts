@@ -34,6 +34,8 @@ import {
 import { Metadata } from "../metadata.ts";
 import { ClientStream, bindCallOptions, unaryOutcome } from "./channel.ts";
 import type { CallOptions, ClientExchange, RpcChannel } from "./channel.ts";
+import { dialTLS } from "./tls-dial.ts";
+import type { ClientTLSOptions } from "./tls-dial.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } =
   http2.constants;
@@ -46,8 +48,10 @@ export interface RpcClientOptions {
   /** Compresses what is sent; the server then answers in kind. */
   readonly encoding?: "gzip";
   readonly connectTimeoutMs?: number;
-  /** An established stream to use instead of dialling, such as a TLS socket. */
+  /** An established stream to use instead of dialling. */
   readonly socket?: Duplex;
+  /** Dials with TLS. A function is asked at each dial, for files that may have changed. */
+  readonly tls?: ClientTLSOptions | (() => ClientTLSOptions);
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -65,8 +69,11 @@ export class RpcClient implements RpcChannel {
   }
 
   /** @throws {RpcError} Unavailable, if nobody answers */
-  static connect(address: NetworkAddress, options: RpcClientOptions = {}): Promise<RpcClient> {
-    const socket = options.socket ?? dial(address);
+  static async connect(
+    address: NetworkAddress,
+    options: RpcClientOptions = {},
+  ): Promise<RpcClient> {
+    const socket = options.socket ?? (await dial(address, options));
     const session = http2.connect("http://localhost", {
       createConnection: () => socket,
       settings: { initialWindowSize: STREAM_WINDOW_BYTES, enablePush: false },
@@ -142,7 +149,14 @@ export class RpcClient implements RpcChannel {
   }
 }
 
-function dial(address: NetworkAddress): net.Socket {
+function dial(
+  address: NetworkAddress,
+  options: RpcClientOptions,
+): net.Socket | Promise<net.Socket> {
+  if (options.tls !== undefined) {
+    const secure = typeof options.tls === "function" ? options.tls() : options.tls;
+    return dialTLS(address, secure, options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
+  }
   const socket =
     address.kind === "unix"
       ? net.connect({ path: address.path })

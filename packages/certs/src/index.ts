@@ -1,0 +1,4 @@
+export * from "./authority.ts";
+export * from "./certificate-files.ts";
+export * from "./kubeadm.ts";
+export * from "./revocation-list.ts";
