@@ -4,6 +4,8 @@
  * Keys are elliptic-curve ones unless told otherwise, because they are made in a millisecond.
  */
 
+// The x509 library asks for it when it is loaded.
+// oxlint-disable-next-line import/no-unassigned-import
 import "reflect-metadata";
 import { createPrivateKey, randomBytes, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
@@ -16,11 +18,10 @@ import {
   KeyUsagesExtension,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
-  X509Certificate,
   X509CertificateGenerator,
   X509CrlGenerator,
 } from "@peculiar/x509";
-import type { Extension, JsonName } from "@peculiar/x509";
+import type { Extension, JsonName, X509Certificate } from "@peculiar/x509";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 

@@ -1,5 +1,7 @@
 /** Certificate revocation lists, as far as servers need them: which serial numbers are taken back. */
 
+// The x509 library asks for it when it is loaded.
+// oxlint-disable-next-line import/no-unassigned-import
 import "reflect-metadata";
 import { EtcdError } from "@etcd-ts/base";
 import { X509Crl } from "@peculiar/x509";
