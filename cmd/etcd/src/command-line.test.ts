@@ -96,6 +96,21 @@ describe("readCommandLine()", () => {
     }
   });
 
+  test("takes discovery, and the password along with the user", () => {
+    const words = ["--discovery-token=t", "--discovery-endpoints=b:1,a:1,b:1"];
+    const { config } = read([...words, "--discovery-user=u:p:q", "--discovery-dial-timeout=3s"]);
+    expect(config.discovery).toMatchObject({
+      endpoints: ["a:1", "b:1"],
+      token: "t",
+      username: "u",
+      password: "p:q",
+      dialTimeoutMs: 3000,
+    });
+    expect(() => read(["--discovery-token=t"])).toThrow(
+      "both --discovery-token and --discovery-endpoints must be set",
+    );
+  });
+
   test("takes experimental spellings, with a warning", () => {
     const { config, warnings } = read([
       "--experimental-watch-progress-notify-interval=5s",

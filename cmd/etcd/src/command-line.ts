@@ -10,7 +10,7 @@ import type { LogLevel } from "@etcd-ts/base";
 import { applyEnvironment, FlagSet } from "@etcd-ts/cli";
 import type { EnvironmentReport, FlagValues } from "@etcd-ts/cli";
 import { ConfigError, embedConfig, FEATURE_GATE_NAMES, validateConfig } from "@etcd-ts/embed";
-import type { EmbedConfig, FeatureGates, ListenURL } from "@etcd-ts/embed";
+import type { DiscoverySettings, EmbedConfig, FeatureGates, ListenURL } from "@etcd-ts/embed";
 import type { LogRotation } from "@etcd-ts/runtime";
 import { flagsFromConfigFile } from "./config-file.ts";
 import {
@@ -227,6 +227,9 @@ function configFromFlags(values: Values, explicit: ReadonlySet<string>): EmbedCo
     ),
     initialClusterState: values["initial-cluster-state"] as "new" | "existing",
     initialClusterToken: values["initial-cluster-token"],
+    discovery: discoveryFromFlags(values),
+    discoverySRV: values["discovery-srv"],
+    discoverySRVName: values["discovery-srv-name"],
     forceNewCluster: values["force-new-cluster"],
     heartbeatIntervalMs: values["heartbeat-interval"],
     electionTimeoutMs: values["election-timeout"],
@@ -293,6 +296,25 @@ function configFromFlags(values: Values, explicit: ReadonlySet<string>): EmbedCo
       ? parseRotation(values["log-rotation-config-json"])
       : undefined,
   });
+}
+
+/** The user may bring the password along, after a colon. */
+function discoveryFromFlags(values: Values): DiscoverySettings | undefined {
+  const { "discovery-token": token, "discovery-endpoints": endpoints } = values;
+  if (token === "" && endpoints.length === 0) return undefined;
+  const user = values["discovery-user"];
+  const password = values["discovery-password"];
+  const colon = password === "" ? user.indexOf(":") : -1;
+  return {
+    token,
+    endpoints: [...new Set(endpoints)].sort(),
+    dialTimeoutMs: values["discovery-dial-timeout"],
+    requestTimeoutMs: values["discovery-request-timeout"],
+    keepaliveTimeMs: values["discovery-keepalive-time"],
+    keepaliveTimeoutMs: values["discovery-keepalive-timeout"],
+    username: colon < 0 ? user : user.slice(0, colon),
+    password: colon < 0 ? password : user.slice(colon + 1),
+  };
 }
 
 function required(flag: FlagName, urls: readonly ListenURL[]): readonly ListenURL[] {

@@ -2,7 +2,7 @@
  * What one member is told at its start: every setting of a single etcd member, its default and the
  * rules that refuse a combination, with etcd's texts.
  *
- * Units stand in the names. Settings of later parts (TLS, discovery, auth tokens) are not here:
+ * Units stand in the names. Settings of later parts (TLS, auth tokens) are not here:
  * the `etcd` command refuses their flags by name.
  */
 
@@ -14,6 +14,20 @@ import { checkAdvertiseURLs, checkBindURL, ConfigError, parseListenURLs } from "
 import type { ListenURL } from "./listen-url.ts";
 
 export type AutoCompactionMode = "periodic" | "revision";
+
+/** Another etcd cluster in which members of a new one find each other. */
+export interface DiscoverySettings {
+  readonly endpoints: readonly string[];
+  readonly token: string;
+  readonly dialTimeoutMs: number;
+  /** Of one request, after the connection stands. */
+  readonly requestTimeoutMs: number;
+  readonly keepaliveTimeMs: number;
+  readonly keepaliveTimeoutMs: number;
+  /** Empty without authentication. */
+  readonly username: string;
+  readonly password: string;
+}
 
 export interface EmbedConfig {
   readonly name: string;
@@ -34,6 +48,12 @@ export interface EmbedConfig {
   readonly initialCluster: string;
   readonly initialClusterState: "new" | "existing";
   readonly initialClusterToken: string;
+  /** Where the initial cluster comes from instead; undefined: from `initialCluster`. */
+  readonly discovery: DiscoverySettings | undefined;
+  /** A DNS domain whose SRV records are the initial cluster; empty: `initialCluster` is. */
+  readonly discoverySRV: string;
+  /** What `-<name>` follows the service in those records; empty for nothing. */
+  readonly discoverySRVName: string;
   /** Makes a cluster of this member alone out of the data it has. */
   readonly forceNewCluster: boolean;
 
@@ -120,6 +140,9 @@ export function embedConfig(settings: Partial<EmbedConfig> = {}): EmbedConfig {
     initialCluster: peerURLs.map(({ text }) => `${name}=${text}`).join(","),
     initialClusterState: "new",
     initialClusterToken: "etcd-cluster",
+    discovery: undefined,
+    discoverySRV: "",
+    discoverySRVName: "",
     forceNewCluster: false,
     heartbeatIntervalMs: 100,
     electionTimeoutMs: 1000,
@@ -179,6 +202,7 @@ export function validateConfig(config: EmbedConfig): void {
   checkAdvertiseURLs("initial-advertise-peer-urls", config.initialAdvertisePeerURLs);
   checkAdvertiseURLs("advertise-client-urls", config.advertiseClientURLs);
   for (const url of bound) checkPlain(url);
+  checkDiscovery(config.discovery);
   checkTiming(config);
   if (config.featureGates.LeaseCheckpointPersist && !config.featureGates.LeaseCheckpoint) {
     throw new ConfigError(
@@ -193,6 +217,16 @@ export function validateConfig(config: EmbedConfig): void {
 function checkPlain(url: ListenURL): void {
   if (url.scheme === "http" || url.scheme === "unix") return;
   throw new ConfigError(`TLS listeners are not built yet in etcd-ts: ${url.text}`);
+}
+
+function checkDiscovery(discovery: DiscoverySettings | undefined): void {
+  if (discovery === undefined) return;
+  if (discovery.token === "" || discovery.endpoints.length === 0) {
+    throw new ConfigError("both --discovery-token and --discovery-endpoints must be set");
+  }
+  if (discovery.endpoints.some((endpoint) => endpoint.trim() === "")) {
+    throw new ConfigError("--discovery-endpoints must not contain empty endpoints");
+  }
 }
 
 function checkTiming(config: EmbedConfig): void {

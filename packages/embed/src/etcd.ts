@@ -7,9 +7,10 @@
  * new connections, end open streams, let calls finish, stop the member, close the files.
  */
 
-import type { Disk, Logger } from "@etcd-ts/base";
+import type { Clock, Disk, Logger } from "@etcd-ts/base";
 import { MemoryDisk } from "@etcd-ts/base";
 import { EtcdServer, requestTimeoutMs } from "@etcd-ts/etcdserver";
+import type { Discovery } from "@etcd-ts/etcdserver";
 import { JsonGateway, RpcServer, ServiceTable } from "@etcd-ts/rpc";
 import {
   JsonLogger,
@@ -22,6 +23,10 @@ import {
 import type { UpgradeHandler } from "@etcd-ts/rpc";
 import { embedConfig, validateConfig } from "./config.ts";
 import type { EmbedConfig } from "./config.ts";
+import { initialCluster } from "./discovery/initial-cluster.ts";
+import { nodeNames } from "./discovery/names.ts";
+import type { Names } from "./discovery/names.ts";
+import { joinThroughDiscovery } from "./discovery/v3-discovery.ts";
 import { withUpgradeControl } from "./etcdhttp/access-control.ts";
 import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
 import { HealthEndpoints } from "./etcdhttp/health.ts";
@@ -50,6 +55,8 @@ export type EtcdSettings = Partial<Omit<EmbedConfig, URLSetting>> & {
    * Keeps all data in memory, gone with the process. Default: true unless `dataDir` is given.
    */
   readonly inMemory?: boolean;
+  /** Who is asked about host names. Default: those of the system. */
+  readonly names?: Names;
   /** Where the member logs. Default: nowhere, for it is a guest in the program. */
   readonly logger?: Logger;
 };
@@ -86,7 +93,7 @@ const PEER_DIAL_TIMEOUT_MS = 1000;
  * @throws {ListenError} for an address that cannot be bound
  */
 export function startEtcd(settings: EtcdSettings = {}): Promise<Etcd> {
-  const { inMemory = settings.dataDir === undefined, logger, ...rest } = settings;
+  const { inMemory = settings.dataDir === undefined, logger, names, ...rest } = settings;
   const urls = (name: URLSetting, fallback: string): readonly ListenURL[] => {
     const given = settings[name] ?? fallback;
     const text = typeof given === "string" ? given : given.join(",");
@@ -105,6 +112,7 @@ export function startEtcd(settings: EtcdSettings = {}): Promise<Etcd> {
     disk: inMemory ? new MemoryDisk({ clock: new NodeClock() }) : new NodeDisk(),
     logger: logger ?? new JsonLogger({ sinks: [] }),
     commandLine: [],
+    ...(names === undefined ? {} : { names }),
   });
 }
 
@@ -113,6 +121,8 @@ export interface MemberEnvironment {
   readonly logger: Logger;
   /** For `/debug/vars`. */
   readonly commandLine: readonly string[];
+  /** Default: those of the system. */
+  readonly names?: Names;
 }
 
 /** A logger as the configuration describes it. */
@@ -221,6 +231,8 @@ class Member implements Etcd {
   ): Promise<Member> {
     const { logger, disk } = environment;
     const clock = new NodeClock();
+    const names = environment.names ?? nodeNames();
+    const initial = await initialCluster(config, { disk, names, logger });
     const random = new NodeRandom();
     const metrics = new PrometheusMetrics({ process: true });
     const endMeasuring = measureEventLoop(metrics);
@@ -238,8 +250,11 @@ class Member implements Etcd {
     let server: EtcdServer;
     try {
       server = await EtcdServer.open(
-        serverConfig(config),
-        { disk, clock, random, logger, metrics, transport, questions },
+        serverConfig(config, initial),
+        {
+          ...{ disk, clock, random, logger, metrics, transport, questions },
+          discovery: discoveryOf(config, clock, logger),
+        },
         { onFatal: fail, onRemoved: () => fail(undefined) },
       );
     } catch (error) {
@@ -396,6 +411,15 @@ class Member implements Etcd {
     this.#logger.info("closed etcd server", about);
     this.#end(this.#failure);
   }
+}
+
+function discoveryOf(config: EmbedConfig, clock: Clock, logger: Logger): Discovery | undefined {
+  const { discovery } = config;
+  if (discovery === undefined) return undefined;
+  return (memberID, self) => {
+    logger.info("Bootstrapping cluster using v3 discovery.");
+    return joinThroughDiscovery(discovery, memberID, self, { logger, clock });
+  };
 }
 
 function createTransport(

@@ -4,19 +4,18 @@ import { defaultServerConfig } from "@etcd-ts/etcdserver";
 import type { ServerConfig } from "@etcd-ts/etcdserver";
 import type { EmbedConfig } from "./config.ts";
 import { parseAutoCompaction } from "./config.ts";
-import { ConfigError } from "./listen-url.ts";
+import type { InitialCluster } from "./discovery/initial-cluster.ts";
 
 const MEGABYTE = 1024 * 1024;
 
-/** @throws {ConfigError} if the initial cluster is none, or does not fit this member */
-export function serverConfig(config: EmbedConfig): ServerConfig {
+export function serverConfig(config: EmbedConfig, initial: InitialCluster): ServerConfig {
   const peerURLs = config.initialAdvertisePeerURLs.map(({ text }) => text);
   return defaultServerConfig({
     name: config.name,
     dataDirectory: config.dataDir,
     walDirectory: config.walDir,
-    initialCluster: parseInitialCluster(config),
-    initialClusterToken: config.initialClusterToken,
+    initialCluster: initial.members,
+    initialClusterToken: initial.token,
     initialClusterState: config.initialClusterState,
     advertiseClientURLs: config.advertiseClientURLs.map(({ text }) => text),
     advertisePeerURLs: peerURLs,
@@ -61,31 +60,4 @@ function autoCompaction(config: EmbedConfig): ServerConfig["autoCompaction"] {
     default:
       return { mode: "revision", retentionRevisions: parsed.revisions };
   }
-}
-
-/** `name=url,name=url`: a name may come several times, with a URL each. */
-function parseInitialCluster(config: EmbedConfig): ReadonlyMap<string, readonly string[]> {
-  const members = new Map<string, string[]>();
-  for (const part of config.initialCluster.split(",")) {
-    if (part.trim() === "") continue;
-    const equals = part.indexOf("=");
-    const name = part.slice(0, equals).trim();
-    if (equals < 1) throw new ConfigError(`empty name or URL in initial cluster: ${part}`);
-    const urls = members.get(name) ?? [];
-    urls.push(part.slice(equals + 1).trim());
-    members.set(name, urls);
-  }
-  const own = members.get(config.name);
-  if (own === undefined) {
-    throw new ConfigError(
-      `couldn't find local name ${JSON.stringify(config.name)} in the initial cluster configuration`,
-    );
-  }
-  const advertised = config.initialAdvertisePeerURLs.map(({ text }) => text);
-  if (own.toSorted().join() !== advertised.toSorted().join()) {
-    throw new ConfigError(
-      `--initial-cluster has ${config.name}=${own.join()} but missing from --initial-advertise-peer-urls=${advertised.join()}`,
-    );
-  }
-  return members;
 }

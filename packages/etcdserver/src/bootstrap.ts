@@ -28,7 +28,7 @@ import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
 
 import { BootstrapError } from "./bootstrap-error.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
-import { clusterToJoin, refuseIfBootstrapped } from "./join.ts";
+import { clusterToJoin, discoveredCluster, refuseIfBootstrapped } from "./join.ts";
 import { Cluster, encodeMemberContext } from "./membership/index.ts";
 import type { MemberInfo, ServerConfig, ServerPorts } from "./server-api.ts";
 
@@ -198,10 +198,11 @@ class Bootstrap {
     );
     const self = cluster.memberByName(config.name)!;
     await refuseIfBootstrapped(cluster, self, ports);
-    const founders = cluster
+    const whole = await discoveredCluster(cluster, self, config, ports);
+    const founders = whole
       .members()
       .map((member) => ({ id: member.id, context: encodeMemberContext(member) }));
-    return this.#layOut(cluster, founders, []);
+    return this.#layOut(whole, founders, []);
   }
 
   async #join(): Promise<Bootstrapped> {
@@ -272,9 +273,8 @@ class Bootstrap {
   }
 
   #checkInitialCluster(): void {
-    const { name, initialCluster, advertisePeerURLs } = this.#config;
-    const ownURLs = initialCluster.get(name);
-    if (ownURLs === undefined) {
+    const { name, initialCluster } = this.#config;
+    if (!initialCluster.has(name)) {
       throw new BootstrapError(
         `couldn't find local name "${name}" in the initial cluster configuration`,
       );
@@ -286,17 +286,16 @@ class Bootstrap {
       );
       throw new BootstrapError(`initial cluster ${text.sort().join()} has duplicate urls`);
     }
-    const isSame = [...ownURLs].sort().join() === [...advertisePeerURLs].sort().join();
-    if (!isSame) {
-      const advertised = [...advertisePeerURLs].sort().join(",");
-      throw new BootstrapError(
-        `--initial-cluster has ${ownURLs.map((url) => `${name}=${url}`).join(",")} but missing from --initial-advertise-peer-urls=${advertised}`,
-      );
-    }
   }
 
   async #restart(hasDatabase: boolean): Promise<Bootstrapped> {
-    const { logger } = this.#ports;
+    const { logger, discovery } = this.#ports;
+    if (discovery !== undefined) {
+      logger.warn(
+        "discovery token is ignored since cluster already initialized; valid logs are found",
+        { "wal-dir": this.#paths.wal },
+      );
+    }
     const snapshot = await this.#loadSnapshot();
     if (snapshot === undefined) logger.info("No snapshot found. Recovering WAL from scratch!");
     const backend = await this.#recoverBackend(hasDatabase, snapshot);

@@ -14,7 +14,7 @@ import {
 import type { Version } from "@etcd-ts/api";
 
 import { BootstrapError } from "./bootstrap-error.ts";
-import { Cluster } from "./membership/index.ts";
+import { Cluster, parseInitialCluster } from "./membership/index.ts";
 import type { Member } from "./membership/index.ts";
 import type {
   MemberInfo,
@@ -52,6 +52,42 @@ export async function refuseIfBootstrapped(
   if (known !== undefined && known.clientURLs.length > 0) {
     throw new BootstrapError(`member ${self.id.toString(16)} has already been bootstrapped`);
   }
+}
+
+/**
+ * The new cluster as its registry has it, if there is one to ask.
+ *
+ * @param alone - the cluster of this member alone
+ * @throws {BootstrapError}
+ */
+export async function discoveredCluster(
+  alone: Cluster,
+  self: Member,
+  config: ServerConfig,
+  ports: ServerPorts,
+): Promise<Cluster> {
+  if (ports.discovery === undefined) return alone;
+  const own = self.peerURLs.map((url) => `${self.name}=${url}`).join(",");
+  let text: string;
+  try {
+    text = await ports.discovery(self.id, own);
+  } catch (error) {
+    if (!(error instanceof EtcdError)) throw error;
+    throw new BootstrapError(`failed to join discovery cluster (${error.message})`, {
+      cause: error,
+    });
+  }
+  const members = parseInitialCluster(text);
+  const urls = [...members.values()].flat();
+  if (new Set(urls).size !== urls.length) {
+    throw new BootstrapError(`discovery cluster ${text} has duplicate url`);
+  }
+  const cluster = Cluster.fromInitial(config.initialClusterToken, members, ports.logger);
+  // Two that share a name are one member with the URLs of both, which neither of them is.
+  if (cluster.memberByName(self.name)?.id !== self.id) {
+    throw new BootstrapError(`discovery cluster ${text} has duplicate name ${self.name}`);
+  }
+  return cluster;
 }
 
 /**

@@ -63,7 +63,17 @@ export interface ServerPorts {
   readonly transport?: PeerTransport | undefined;
   /** Undefined for a cluster of one: nobody is there to be asked. */
   readonly questions?: PeerQuestions | undefined;
+  /** Where members of a new cluster find each other; undefined: the configuration names them. */
+  readonly discovery?: Discovery | undefined;
 }
+
+/**
+ * Enters a member of a new cluster in a registry, and waits until all of them are there.
+ *
+ * @param self - the member as `name=url,name=url`
+ * @returns all members, in the same form
+ */
+export type Discovery = (memberID: bigint, self: string) => Promise<string>;
 
 export type AutoCompaction =
   | { readonly mode: "off" }
