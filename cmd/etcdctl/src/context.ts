@@ -211,7 +211,7 @@ function tlsOptions(
     ...(caPath === "" ? {} : { ca: readPEM(caPath) }),
     ...(certPath === "" ? {} : { cert: readPEM(certPath), key: readPEM(keyPath) }),
     ...(settings.serverName === "" ? {} : { serverName: settings.serverName }),
-    skipVerify: settings.skipVerify,
+    insecureSkipVerify: settings.skipVerify,
   };
 }
 

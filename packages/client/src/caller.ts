@@ -2,38 +2,43 @@
  * Makes calls: waits for a connection, adds the token, tries again where that is safe.
  *
  * Rules of trying again:
- * - A request that was certainly not sent is sent again, whatever it is: there was no connection,
- *   or the server refused the stream unread.
+ * - A request that was certainly not looked at is sent again, whatever it is: there was no
+ *   connection, the server refused the stream unread, or it refused the token.
  * - A read that failed because the member was unavailable is sent again, to the next endpoint.
- * - A write that was sent is never sent again: it may have happened.
+ * - A write that was sent is never sent again, for it may have happened; unless the program says
+ *   that doing it twice is as good as once (`repeatable`).
  */
 
-import { Auth, GRPC_CODES, RpcError } from "@etcd-ts/api";
+import { create } from "@bufbuild/protobuf";
+import { Auth, AuthenticateRequestSchema, GRPC_CODES, RpcError } from "@etcd-ts/api";
 import type { MethodDescriptor } from "@etcd-ts/api";
 import { WireWriter } from "@etcd-ts/base";
-import { Metadata } from "@etcd-ts/rpc";
+import { Metadata, NotSentError } from "@etcd-ts/rpc";
 import type { CallOptions, ClientStream } from "@etcd-ts/rpc";
-import { create } from "@bufbuild/protobuf";
-import { AuthenticateRequestSchema } from "@etcd-ts/api";
 
-import { Connections, isOpen, pause } from "./connections.ts";
-import type { Connection } from "./connections.ts";
-import { deadlineExceeded, typedError } from "./errors.ts";
+import { Connections } from "./connections.ts";
+import { aborted, typedError } from "./errors.ts";
+import type { Connection } from "./link.ts";
 import type { ClientOptions, RequestOptions } from "./options.ts";
+import { pause, remaining, within } from "./waiting.ts";
 
 /** Whether a call changes anything: it decides what may be sent twice. */
 export type Effect = "read" | "write";
 
 const SEND_BYTES_MAX = 2 * 1024 * 1024;
-const RETRY_PAUSE_MS = 50;
-/** How the channel says that the server has not looked at the request. */
-const REFUSED_TEXT = "the stream was refused";
-const CLOSING_TEXT = "the connection is closing";
+/** Between attempts; doubled up to the maximum. */
+const RETRY_PAUSE_MIN_MS = 10;
+const RETRY_PAUSE_MAX_MS = 500;
+/** New tokens one call asks for, before it fails with what the server says to them. */
+const TOKENS_PER_CALL_MAX = 3;
+const LOGIN_TIMEOUT_MS = 10_000;
 
 export class Caller {
   readonly options: ClientOptions;
   readonly connections: Connections;
   #token: string | undefined;
+  /** The server said that it has no authentication: no login before each call. */
+  #isAuthOff = false;
   #authenticating: Promise<void> | undefined;
 
   constructor(options: ClientOptions) {
@@ -49,121 +54,139 @@ export class Caller {
     options: RequestOptions = {},
   ): Promise<O> {
     this.#checkSize(method, request);
-    const deadlineMs = this.#deadline(options);
-    let isTokenFresh = false;
-    for (;;) {
+    const deadlineMs = this.deadline(options);
+    const isRepeatable = effect === "read" || options.repeatable === true;
+    let tokens = 0;
+    let last: RpcError | undefined;
+    for (let attempts = 0; ; attempts++) {
+      await this.#authenticate(deadlineMs, options.signal);
       const connection = await this.connections.acquire(deadlineMs, options.signal);
-      if (!isOpen(connection.channel)) continue;
-      await this.#authenticate(connection, deadlineMs, options);
-      const leftMs = deadlineMs - performance.now();
-      if (leftMs <= 0) throw deadlineExceeded(undefined);
+      const token = this.#token;
+      const callOptions = this.#callOptions(options, deadlineMs, last);
       let failure: RpcError;
       try {
-        return await connection.channel.unary(
-          method,
-          request,
-          this.#callOptions(options, Number.isFinite(leftMs) ? leftMs : undefined),
-        );
+        return await connection.channel.unary(method, request, callOptions);
       } catch (error) {
-        failure = typedError(error);
+        failure = options.signal?.aborted === true ? aborted(options.signal) : typedError(error);
       }
-      if (failure.code === "INVALID_AUTH_TOKEN" && this.#hasUser && !isTokenFresh) {
-        this.#token = undefined;
-        isTokenFresh = true;
+      if (this.isTokenRefused(failure) && tokens < TOKENS_PER_CALL_MAX) {
+        tokens++;
+        this.forgetToken(token);
         continue;
       }
-      if (!mayRepeat(failure, effect)) throw failure;
+      this.noteFailure(connection, failure);
+      const isSafe = failure instanceof NotSentError || isRepeatable;
+      if (failure.grpcCode !== GRPC_CODES.UNAVAILABLE || !isSafe) throw failure;
       this.options.onRetry?.({
         endpoint: connection.endpoint.text,
         method: method.path,
         error: failure,
       });
-      this.connections.drop(connection);
-      await pause(RETRY_PAUSE_MS, deadlineMs, options.signal, failure);
+      last = failure;
+      await pause(retryPauseMs(attempts), deadlineMs, options.signal, failure);
     }
   }
 
-  /** Opens a stream on the current connection. @throws {RpcError} if there is none in time */
+  /** Opens a stream. @throws {RpcError} if there is no connection in time */
   async stream<I, O>(
     method: MethodDescriptor<I, O>,
     options: RequestOptions = {},
   ): Promise<{ readonly stream: ClientStream<I, O>; readonly connection: Connection }> {
-    const deadlineMs = this.#deadline(options);
-    for (;;) {
-      const connection = await this.connections.acquire(deadlineMs, options.signal);
-      if (!isOpen(connection.channel)) continue;
-      await this.#authenticate(connection, deadlineMs, options);
-      const leftMs = deadlineMs - performance.now();
-      const callOptions = this.#callOptions(options, Number.isFinite(leftMs) ? leftMs : undefined);
-      return { stream: connection.channel.stream(method, callOptions), connection };
-    }
+    const deadlineMs = this.deadline(options);
+    await this.#authenticate(deadlineMs, options.signal);
+    const connection = await this.connections.acquire(deadlineMs, options.signal);
+    const callOptions = this.#callOptions(options, deadlineMs, undefined);
+    return { stream: connection.channel.stream(method, callOptions), connection };
   }
 
   /** Logs in now; does nothing without a user, or with a token in hand. @throws {RpcError} */
   async login(options: RequestOptions = {}): Promise<void> {
-    if (!this.#hasUser) return;
-    const deadlineMs = this.#deadline(options);
-    const connection = await this.connections.acquire(deadlineMs, options.signal);
-    await this.#authenticate(connection, deadlineMs, options);
+    this.#isAuthOff = false;
+    await this.#authenticate(this.deadline(options), options.signal);
   }
 
-  /** The next call asks for a new token. */
-  forgetToken(): void {
+  /** When a call with these options ends, on `performance.now`. */
+  deadline(options: RequestOptions): number {
+    const timeoutMs = options.timeoutMs ?? this.options.timeoutMs ?? Number.POSITIVE_INFINITY;
+    return performance.now() + timeoutMs;
+  }
+
+  /** After a failure of a stream or a call: whether the endpoint is to be avoided for a while. */
+  noteFailure(connection: Connection, failure: RpcError): void {
+    const { UNAVAILABLE, DEADLINE_EXCEEDED } = GRPC_CODES;
+    if (failure.grpcCode === UNAVAILABLE || failure.grpcCode === DEADLINE_EXCEEDED) {
+      this.connections.suspect(connection);
+    }
+  }
+
+  /** Whether a new token may help. The server has not done what the call asked for. */
+  isTokenRefused(failure: RpcError): boolean {
+    return (
+      this.#hasUser &&
+      (failure.code === "INVALID_AUTH_TOKEN" ||
+        failure.code === "AUTH_OLD_REVISION" ||
+        failure.code === "USER_EMPTY")
+    );
+  }
+
+  /** The next call asks for a new token, unless another one is there already. */
+  forgetToken(token = this.#token): void {
+    if (this.#token !== token) return;
     this.#token = undefined;
+    this.#isAuthOff = false;
   }
 
   get #hasUser(): boolean {
     return this.options.username !== undefined && this.options.username !== "";
   }
 
-  #deadline(options: RequestOptions): number {
-    const timeoutMs = options.timeoutMs ?? this.options.timeoutMs ?? Number.POSITIVE_INFINITY;
-    return performance.now() + timeoutMs;
-  }
-
-  #callOptions(options: RequestOptions, timeoutMs: number | undefined): CallOptions {
+  #callOptions(
+    options: RequestOptions,
+    deadlineMs: number,
+    last: RpcError | undefined,
+  ): CallOptions {
     const metadata = new Metadata();
     if (this.#token !== undefined) metadata.set("token", this.#token);
     if (options.requireLeader === true) metadata.set("hasleader", "true");
     return {
       metadata,
-      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...(Number.isFinite(deadlineMs) ? remaining(deadlineMs, last) : {}),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     };
   }
 
   /** A server without authentication says so, and the client goes on without a token. */
-  async #authenticate(
-    connection: Connection,
-    deadlineMs: number,
-    options: RequestOptions,
-  ): Promise<void> {
-    if (!this.#hasUser || this.#token !== undefined) return;
-    this.#authenticating ??= this.#requestToken(connection, deadlineMs, options).finally(
-      () => (this.#authenticating = undefined),
-    );
-    await this.#authenticating;
+  async #authenticate(deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
+    if (!this.#hasUser || this.#token !== undefined || this.#isAuthOff) return;
+    // One login for all calls that wait for it; it ends with none of them.
+    this.#authenticating ??= this.#requestToken().finally(() => (this.#authenticating = undefined));
+    await within(this.#authenticating, deadlineMs, signal, () => undefined);
   }
 
-  async #requestToken(
-    connection: Connection,
-    deadlineMs: number,
-    options: RequestOptions,
-  ): Promise<void> {
+  async #requestToken(): Promise<void> {
     const request = create(AuthenticateRequestSchema, {
       name: this.options.username ?? "",
       password: this.options.password ?? "",
     });
-    const leftMs = deadlineMs - performance.now();
-    try {
-      const response = await connection.channel.unary(Auth.Authenticate, request, {
-        ...(Number.isFinite(leftMs) ? { timeoutMs: Math.max(1, leftMs) } : {}),
-        ...(options.signal === undefined ? {} : { signal: options.signal }),
-      });
-      this.#token = response.token;
-    } catch (error) {
-      const failure = typedError(error);
-      if (failure.code !== "AUTH_NOT_ENABLED") throw failure;
+    const deadlineMs = performance.now() + LOGIN_TIMEOUT_MS;
+    let last: RpcError | undefined;
+    for (let attempts = 0; ; attempts++) {
+      const connection = await this.connections.acquire(deadlineMs, undefined);
+      try {
+        const options = remaining(deadlineMs, last);
+        const { token } = await connection.channel.unary(Auth.Authenticate, request, options);
+        this.#token = token;
+        return;
+      } catch (error) {
+        last = typedError(error);
+      }
+      if (last.code === "AUTH_NOT_ENABLED") {
+        this.#isAuthOff = true;
+        return;
+      }
+      this.noteFailure(connection, last);
+      if (last.grpcCode !== GRPC_CODES.UNAVAILABLE) throw last;
+      await pause(retryPauseMs(attempts), deadlineMs, undefined, last);
     }
   }
 
@@ -180,8 +203,7 @@ export class Caller {
   }
 }
 
-function mayRepeat(failure: RpcError, effect: Effect): boolean {
-  if (failure.grpcCode !== GRPC_CODES.UNAVAILABLE) return false;
-  if (effect === "read") return true;
-  return failure.message === REFUSED_TEXT || failure.message === CLOSING_TEXT;
+function retryPauseMs(attempts: number): number {
+  const fullMs = Math.min(RETRY_PAUSE_MAX_MS, RETRY_PAUSE_MIN_MS * 2 ** Math.min(attempts, 10));
+  return fullMs * (0.5 + Math.random() / 2);
 }

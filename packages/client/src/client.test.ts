@@ -91,7 +91,7 @@ describe("parseEndpoint()", () => {
     ["https://a.b:1/", { kind: "tcp", host: "a.b", port: 1 }, true],
     ["[::1]:5", { kind: "tcp", host: "::1", port: 5 }, undefined],
     ["host", { kind: "tcp", host: "host", port: 2379 }, undefined],
-    ["unix:/tmp/s", { kind: "unix", path: "/tmp/s" }, false],
+    ["unix:/tmp/s", { kind: "unix", path: "/tmp/s" }, undefined],
     ["unixs://x", { kind: "unix", path: "x" }, true],
   ])("reads %s", (endpoint, address, isSecure) => {
     expect(parseEndpoint(endpoint)).toEqual({ text: endpoint, address, isSecure });

@@ -8,15 +8,22 @@
  */
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-import type { KeyValue, ResponseHeader } from "@etcd-ts/api";
+import type { KeyValue, ResponseHeader, TxnResponse } from "@etcd-ts/api";
 import { hexFromID, stringFromUtf8 } from "@etcd-ts/base";
 
-import type { Client } from "./client.ts";
 import { compare } from "./compare.ts";
+import { aborted, typedError } from "./errors.ts";
+import type { Keyspace } from "./keyspace.ts";
+import type { Watcher } from "./watch.ts";
 import { op } from "./kv.ts";
 import type { RequestOptions } from "./options.ts";
+import { sleep } from "./waiting.ts";
 
-/** Signals of one call. */
+const UNDO_TIMEOUT_MS = 3000;
+/** Between looks at an election whose events were compacted away. */
+const LOOK_AGAIN_MS = 100;
+
+/** Signals of one call; `AbortSignal.timeout` is a deadline. */
 export type WaitOptions = Pick<RequestOptions, "signal">;
 
 /** What was held is held no longer. */
@@ -26,13 +33,13 @@ function lost(code: string, text: string): RpcError {
 
 /** A lease that is kept alive for as long as the session lasts. */
 export class Session {
-  readonly client: Client;
+  readonly client: Keyspace;
   readonly leaseID: bigint;
   /** Settles when the lease is gone: the end of everything held through it. */
   readonly done: Promise<void>;
   readonly #abort = new AbortController();
 
-  private constructor(client: Client, leaseID: bigint) {
+  private constructor(client: Keyspace, leaseID: bigint) {
     this.client = client;
     this.leaseID = leaseID;
     this.done = this.#keep();
@@ -40,10 +47,14 @@ export class Session {
   }
 
   static async create(
-    client: Client,
+    client: Keyspace,
     options: { readonly ttlSeconds?: number } & RequestOptions = {},
   ): Promise<Session> {
-    const { id } = await client.lease.grant(options.ttlSeconds ?? 60, options);
+    // Granted twice, the lease that is not used runs out.
+    const { id } = await client.lease.grant(options.ttlSeconds ?? 60, {
+      repeatable: true,
+      ...options,
+    });
     return new Session(client, id);
   }
 
@@ -68,7 +79,7 @@ export class Session {
 
 /** Waits until no key under `prefix` is as old as `createRevisionMax`. */
 async function waitForElders(
-  client: Client,
+  client: Keyspace,
   prefix: string,
   createRevisionMax: number,
   options: WaitOptions,
@@ -89,12 +100,29 @@ async function waitForElders(
       noPut: true,
       ...options,
     });
-    for await (const { events } of watcher) {
-      if (events.length > 0) break;
-    }
-    if (options.signal?.aborted === true) {
-      throw new RpcError("CANCELED", GRPC_CODES.CANCELED, "context canceled");
-    }
+    await firstEvent(watcher);
+    if (options.signal?.aborted === true) throw aborted(options.signal);
+  }
+}
+
+/** Also returns when the events were compacted away, or the watch was canceled. */
+async function firstEvent(watcher: Watcher): Promise<void> {
+  try {
+    for await (const { events } of watcher) if (events.length > 0) return;
+  } catch (error) {
+    if (typedError(error).code !== "COMPACTED") throw error;
+  }
+}
+
+/**
+ * Ends what an interrupted call may have begun. The call's own time is over, so this has its own;
+ * if it fails too, the key goes with the session's lease.
+ */
+async function undo(run: (options: RequestOptions) => Promise<void>): Promise<void> {
+  try {
+    await run({ timeoutMs: UNDO_TIMEOUT_MS });
+  } catch (error) {
+    if (!(error instanceof RpcError)) throw error;
   }
 }
 
@@ -141,7 +169,7 @@ export class Mutex {
       if (mine.kvs.length === 0) throw lost("SESSION_EXPIRED", "mutex: session is expired");
       this.#header = mine.header;
     } catch (error) {
-      if (this.#key !== "") await this.unlock();
+      await undo((rest) => this.unlock(rest));
       throw error;
     }
   }
@@ -157,7 +185,8 @@ export class Mutex {
   async unlock(options: RequestOptions = {}): Promise<void> {
     const key = this.#key;
     if (key === "") return;
-    await this.#session.client.kv.delete(key, options);
+    // The key is this session's alone: deleting it twice does no more than once.
+    await this.#session.client.kv.delete(key, { repeatable: true, ...options });
     this.#key = "";
     this.#createRevision = 0;
   }
@@ -171,13 +200,21 @@ export class Mutex {
       order: "ASCEND",
       limit: 1,
     });
-    const answer = await this.#session.client.kv
+    const txn = this.#session.client.kv
       .txn()
       .if(compare.createRevision(key, "=", 0))
       .do(op.put(key, "", { lease: this.#session.leaseID }), head)
-      .else(op.get(key), head)
-      .commit(options);
+      .else(op.get(key), head);
     this.#key = key;
+    let answer: TxnResponse;
+    try {
+      // Sent twice, the second finds the key and takes the other branch.
+      answer = await txn.commit({ repeatable: true, ...options });
+    } catch (error) {
+      await undo((rest) => this.unlock(rest));
+      this.#key = "";
+      throw error;
+    }
     this.#header = answer.header;
     const [own, first] = answer.responses;
     this.#createRevision =
@@ -209,12 +246,18 @@ export class Election {
   async campaign(value: string, options: WaitOptions = {}): Promise<void> {
     const { client, leaseID } = this.#session;
     const key = keyUnder(this.#prefix, this.#session);
-    const answer = await client.kv
+    const txn = client.kv
       .txn()
       .if(compare.createRevision(key, "=", 0))
       .do(op.put(key, value, { lease: leaseID }))
-      .else(op.get(key))
-      .commit(options);
+      .else(op.get(key));
+    let answer: TxnResponse;
+    try {
+      answer = await txn.commit({ repeatable: true, ...options });
+    } catch (error) {
+      await undo(async (rest) => void (await client.kv.delete(key, { repeatable: true, ...rest })));
+      throw error;
+    }
     this.#key = key;
     this.#createRevision = answer.header?.revision ?? 0;
     const own = answer.responses[0];
@@ -226,7 +269,7 @@ export class Election {
       }
       await waitForElders(client, this.#prefix, this.#createRevision - 1, options);
     } catch (error) {
-      await this.resign();
+      await undo((rest) => this.resign(rest));
       throw error;
     }
   }
@@ -253,7 +296,7 @@ export class Election {
       .txn()
       .if(compare.createRevision(key, "=", this.#createRevision))
       .do(op.delete(key))
-      .commit(options);
+      .commit({ repeatable: true, ...options });
   }
 
   /** The leader's key and what it says; undefined if nobody leads. */
@@ -290,16 +333,21 @@ export class Election {
           noDelete: true,
           ...options,
         });
-        for await (const { events } of coming) if (events.length > 0) break;
+        await firstEvent(coming);
         continue;
       }
       yield { header, kv: leader };
       const changes = client.watch(leader.key, { startRevision: revision + 1, ...options });
-      reading: for await (const response of changes) {
-        for (const event of response.events) {
-          if (event.type !== 0 || event.kv === undefined) break reading;
-          yield { header: response.header, kv: event.kv };
+      try {
+        reading: for await (const response of changes) {
+          for (const event of response.events) {
+            if (event.type !== 0 || event.kv === undefined) break reading;
+            yield { header: response.header, kv: event.kv };
+          }
         }
+      } catch (error) {
+        if (typedError(error).code !== "COMPACTED") throw error;
+        await sleep(LOOK_AGAIN_MS, options.signal);
       }
     }
   }

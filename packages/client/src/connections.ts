@@ -1,253 +1,136 @@
 /**
- * One connection to one of the endpoints, made when it is needed and made anew, at the next
- * endpoint, when it fails.
+ * A connection to each endpoint, and the choice among them.
  *
- * Invariants:
- * - At most one connection is open and at most one attempt to make one is under way.
+ * Rules:
+ * - Nothing is dialled before the first call; then all endpoints are, and the first that answers
+ *   takes the calls until others have joined it.
+ * - Calls take the open connections in turn. Endpoints that are not healthy are left out while
+ *   there is a healthy one.
  * - Callers who wait for a connection do not hold each other up: each leaves at its own deadline.
  */
 
-import * as net from "node:net";
-import * as tls from "node:tls";
-import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-import { RpcClient } from "@etcd-ts/rpc";
-import type { RpcClientOptions } from "@etcd-ts/rpc";
+import type { RpcError } from "@etcd-ts/api";
 
 import { parseEndpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { canceled, deadlineExceeded, typedError } from "./errors.ts";
-import { tlsConnectOptions } from "./options.ts";
+import { aborted, canceled } from "./errors.ts";
+import { Link } from "./link.ts";
+import type { Connection } from "./link.ts";
+import { TLS_MATERIAL } from "./options.ts";
 import type { ClientOptions } from "./options.ts";
-
-const DIAL_TIMEOUT_MS = 2000;
-const KEEPALIVE_TIME_MS = 10_000;
-const KEEPALIVE_TIMEOUT_MS = 6000;
-/** Between rounds over all endpoints; doubles up to the maximum. */
-const BACKOFF_MIN_MS = 25;
-const BACKOFF_MAX_MS = 1000;
-
-export interface Connection {
-  readonly endpoint: Endpoint;
-  readonly channel: RpcClient;
-}
+import { within } from "./waiting.ts";
 
 export class Connections {
   readonly #options: ClientOptions;
-  #endpoints: readonly Endpoint[];
-  #current: Connection | undefined;
-  #dialling: Promise<Connection> | undefined;
-  /** Where the next attempt begins. */
-  #next = 0;
+  #links: readonly Link[];
+  #turn = 0;
   #isClosed = false;
-  #keepalive: NodeJS.Timeout | undefined;
-  #failures = 0;
+  readonly #waiting = new Set<() => void>();
 
   /** @throws {EndpointError} */
   constructor(options: ClientOptions) {
     this.#options = options;
-    this.#endpoints = parseEndpoints(options.endpoints);
+    this.#links = parseEndpoints(options.endpoints).map((endpoint) => this.#link(endpoint));
   }
 
   get endpoints(): readonly string[] {
-    return this.#endpoints.map(({ text }) => text);
+    return this.#links.map(({ endpoint }) => endpoint.text);
   }
 
-  /** The next connection goes to one of these. @throws {EndpointError} */
+  /** Connections to endpoints that stay are kept; calls on the others fail. @throws {EndpointError} */
   setEndpoints(endpoints: readonly string[]): void {
-    this.#endpoints = parseEndpoints(endpoints);
-    this.#next = 0;
-    const current = this.#current;
-    if (current !== undefined && !endpoints.includes(current.endpoint.text)) this.drop(current);
+    const before = new Map(this.#links.map((link) => [link.endpoint.text, link]));
+    this.#links = parseEndpoints(endpoints).map((endpoint) => {
+      const kept = before.get(endpoint.text);
+      before.delete(endpoint.text);
+      return kept ?? this.#link(endpoint);
+    });
+    for (const link of before.values()) void link.close();
+    this.#changed();
   }
 
   /**
-   * An open connection; tries all endpoints in turn until `deadlineMs` (of `performance.now`).
+   * An open connection; goes on trying until `deadlineMs` (of `performance.now`).
    *
-   * @throws {RpcError} DEADLINE_EXCEEDED with the last failure as its cause, or CANCELED
+   * @throws {RpcError} DEADLINE_EXCEEDED with the last failure as its cause, CANCELED, or
+   *   TLS_MATERIAL if the client's own certificates cannot be used
    */
   async acquire(deadlineMs: number, signal: AbortSignal | undefined): Promise<Connection> {
-    let last: RpcError | undefined;
     for (;;) {
-      if (this.#isClosed || signal?.aborted === true) throw canceled();
-      const current = this.#current;
-      if (current !== undefined) {
-        if (isOpen(current.channel)) return current;
-        this.drop(current);
-      }
-      try {
-        this.#dialling ??= this.#dial().finally(() => (this.#dialling = undefined));
-        return await within(this.#dialling, deadlineMs, signal, () => last);
-      } catch (error) {
-        if (!(error instanceof RpcError) || error.code !== "UNAVAILABLE") throw error;
-        last = error;
-        await pause(this.#backoffMs(), deadlineMs, signal, last);
-      }
+      if (this.#isClosed) throw canceled();
+      if (signal?.aborted === true) throw aborted(signal);
+      for (const link of this.#links) link.dialIfDue();
+      const connection = this.#choose();
+      if (connection !== undefined) return connection;
+      const failure = this.#lastFailure();
+      if (failure?.code === TLS_MATERIAL) throw failure;
+      await this.#change(deadlineMs, signal);
     }
   }
 
-  /** Gives a connection up; the next one goes to another endpoint if there is one. */
-  drop(connection: Connection): void {
-    if (this.#current !== connection) return;
-    this.#current = undefined;
-    clearInterval(this.#keepalive);
-    const i = this.#endpoints.indexOf(connection.endpoint);
-    if (i >= 0) this.#next = (i + 1) % this.#endpoints.length;
-    void connection.channel.close();
+  /** The member said that it cannot, or does not answer: others are preferred for a while. */
+  suspect(connection: Connection): void {
+    this.#links.find(({ endpoint }) => endpoint === connection.endpoint)?.suspect();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearInterval(this.#keepalive);
-    const current = this.#current;
-    this.#current = undefined;
-    await current?.channel.close();
+    this.#changed();
+    await Promise.all(this.#links.map((link) => link.close()));
   }
 
-  #backoffMs(): number {
-    const full = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures++, 10));
-    return full * (0.5 + Math.random() / 2);
+  #link(endpoint: Endpoint): Link {
+    return new Link(endpoint, this.#options, () => this.#changed());
   }
 
-  /** One round over the endpoints. @throws {RpcError} UNAVAILABLE: what the last one said */
-  async #dial(): Promise<Connection> {
-    const endpoints = this.#endpoints;
-    let failure: RpcError | undefined;
-    for (let i = 0; i < endpoints.length; i++) {
-      const endpoint = endpoints[(this.#next + i) % endpoints.length]!;
-      try {
-        const channel = await this.#connect(endpoint);
-        const connection = { endpoint, channel };
-        if (this.#isClosed) {
-          await channel.close();
-          throw canceled();
-        }
-        this.#current = connection;
-        this.#failures = 0;
-        this.#watch(connection);
-        return connection;
-      } catch (error) {
-        if (this.#isClosed) throw canceled();
-        failure = typedError(error);
-        this.#options.onRetry?.({ endpoint: endpoint.text, method: undefined, error: failure });
+  #choose(): Connection | undefined {
+    let fallback: Connection | undefined;
+    for (let i = 0; i < this.#links.length; i++) {
+      const position = (this.#turn + i) % this.#links.length;
+      const link = this.#links[position]!;
+      const { open } = link;
+      if (open === undefined) continue;
+      if (link.isHealthy) {
+        this.#turn = position + 1;
+        return open;
       }
+      fallback ??= open;
     }
-    throw unavailable(failure?.message ?? "no endpoints", failure);
+    if (fallback !== undefined) this.#turn++;
+    return fallback;
   }
 
-  async #connect(endpoint: Endpoint): Promise<RpcClient> {
-    const timeoutMs = this.#options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
-    const isSecure = endpoint.isSecure ?? this.#options.tls !== undefined;
-    const rpcOptions: { -readonly [K in keyof RpcClientOptions]: RpcClientOptions[K] } = {
-      connectTimeoutMs: timeoutMs,
-    };
-    if (this.#options.receiveMessageBytesMax !== undefined) {
-      rpcOptions.receiveMessageBytesMax = this.#options.receiveMessageBytesMax;
-    }
-    if (isSecure) rpcOptions.socket = await this.#secureSocket(endpoint, timeoutMs);
-    return RpcClient.connect(endpoint.address, rpcOptions);
-  }
-
-  #secureSocket(endpoint: Endpoint, timeoutMs: number): Promise<tls.TLSSocket> {
-    const { address } = endpoint;
-    const where =
-      address.kind === "unix" ? { path: address.path } : { host: address.host, port: address.port };
-    const options = tlsConnectOptions(this.#options.tls ?? {});
-    if (address.kind === "tcp" && options.servername === undefined && !net.isIP(address.host)) {
-      options.servername = address.host;
-    }
-    return new Promise((resolve, reject) => {
-      const socket = tls.connect({ ...where, ...options });
-      const fail = (text: string): void => {
-        socket.destroy();
-        reject(unavailable(`connection error: ${text}`));
-      };
-      const timer = setTimeout(() => fail("timed out"), timeoutMs);
-      socket.once("error", (error) => {
-        clearTimeout(timer);
-        fail(error.message);
-      });
-      socket.once("secureConnect", () => {
-        clearTimeout(timer);
-        socket.setNoDelay(true);
-        if (socket.alpnProtocol === "h2") resolve(socket);
-        else fail("the server does not speak HTTP/2");
-      });
+  /** Waits until a link has changed or may dial again. */
+  async #change(deadlineMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const now = performance.now();
+    const due = this.#links.flatMap(({ dueMs }) => (dueMs === undefined ? [] : [dueMs]));
+    const waitMs = Math.max(0, Math.min(...due) - now);
+    let timer: NodeJS.Timeout | undefined;
+    let wake: () => void = () => undefined;
+    const change = new Promise<void>((resolve) => {
+      wake = resolve;
+      if (Number.isFinite(waitMs)) timer = setTimeout(resolve, waitMs);
     });
+    this.#waiting.add(wake);
+    try {
+      await within(change, deadlineMs, signal, () => this.#lastFailure());
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(wake);
+    }
   }
 
-  /** Asks a silent connection for a sign of life, so that a dead peer is noticed. */
-  #watch(connection: Connection): void {
-    const { session } = connection.channel;
-    const timeMs = this.#options.keepaliveTimeMs ?? KEEPALIVE_TIME_MS;
-    const timeoutMs = this.#options.keepaliveTimeoutMs ?? KEEPALIVE_TIMEOUT_MS;
-    session.once("goaway", () => this.drop(connection));
-    this.#keepalive = setInterval(
-      () => {
-        if (session.destroyed) return;
-        const timer = setTimeout(() => session.destroy(), timeoutMs);
-        timer.unref();
-        session.ping(() => clearTimeout(timer));
-      },
-      Math.max(timeMs, KEEPALIVE_TIME_MS),
-    );
-    this.#keepalive.unref();
+  #lastFailure(): RpcError | undefined {
+    return this.#links.map(({ failure }) => failure).find((failure) => failure !== undefined);
   }
-}
 
-export function isOpen(channel: RpcClient): boolean {
-  return !channel.session.closed && !channel.session.destroyed;
+  #changed(): void {
+    for (const wake of this.#waiting) wake();
+  }
 }
 
 function parseEndpoints(endpoints: readonly string[]): readonly Endpoint[] {
   const parsed = endpoints.map((text) => parseEndpoint(text.trim()));
   if (parsed.length === 0) parseEndpoint("");
   return parsed;
-}
-
-function unavailable(text: string, cause?: Error): RpcError {
-  return new RpcError(
-    "UNAVAILABLE",
-    GRPC_CODES.UNAVAILABLE,
-    text,
-    cause === undefined ? undefined : { cause },
-  );
-}
-
-/** Waits, but not beyond the deadline nor the signal. */
-export async function pause(
-  durationMs: number,
-  deadlineMs: number,
-  signal: AbortSignal | undefined,
-  last: RpcError | undefined,
-): Promise<void> {
-  const sleep = new Promise<void>((resolve) => {
-    setTimeout(resolve, Math.min(durationMs, Math.max(0, deadlineMs - performance.now())));
-  });
-  await within(sleep, deadlineMs, signal, () => last);
-  if (performance.now() >= deadlineMs) throw deadlineExceeded(last);
-}
-
-/** The promise, unless the deadline or the signal comes first. */
-async function within<T>(
-  promise: Promise<T>,
-  deadlineMs: number,
-  signal: AbortSignal | undefined,
-  last: () => RpcError | undefined,
-): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  let onAbort: (() => void) | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    if (Number.isFinite(deadlineMs)) {
-      const leftMs = Math.min(deadlineMs - performance.now(), 2 ** 31 - 1);
-      timer = setTimeout(() => reject(deadlineExceeded(last())), Math.max(0, leftMs));
-    }
-    onAbort = () => reject(canceled());
-    signal?.addEventListener("abort", onAbort);
-  });
-  try {
-    return await Promise.race([promise, limit]);
-  } finally {
-    clearTimeout(timer);
-    if (onAbort !== undefined) signal?.removeEventListener("abort", onAbort);
-  }
 }

@@ -25,7 +25,12 @@ export function parseEndpoint(text: string): Endpoint {
   const isSecure = scheme === null ? undefined : scheme[1]!.endsWith("s");
   if (scheme !== null && scheme[1]!.startsWith("unix")) {
     if (rest === "") throw new EndpointError(`endpoint ${JSON.stringify(text)} has no path`);
-    return { text, address: { kind: "unix", path: rest }, isSecure };
+    // As with etcd's own client, `unix:` leaves it to the options.
+    return {
+      text,
+      address: { kind: "unix", path: rest },
+      isSecure: isSecure === true ? true : undefined,
+    };
   }
   const match = /^(\[[^\]]+\]|[^:/?#\s]+)(?::(\d+))?\/?$/.exec(rest);
   const port = Number(match?.[2] ?? DEFAULT_PORT);

@@ -9,15 +9,18 @@ const BY_TEXT: ReadonlyMap<string, RpcError> = new Map(
   Object.values(RPC_ERRORS).map((error) => [error.message, error]),
 );
 
-/** Gives an error of the wire the code etcd knows its text by. */
+/**
+ * Gives an error of the wire the code etcd knows its text by. The text decides: servers send some
+ * of etcd's errors with the gRPC code Unknown.
+ */
 export function typedError(error: unknown): RpcError {
   if (!(error instanceof RpcError)) {
     const text = error instanceof Error ? error.message : String(error);
     return new RpcError("UNKNOWN", GRPC_CODES.UNKNOWN, text, { cause: error });
   }
   const known = BY_TEXT.get(error.message);
-  if (known === undefined || known.grpcCode !== error.grpcCode) return error;
-  return new RpcError(known.code, known.grpcCode, known.message, { cause: error });
+  if (known === undefined || known.code === error.code) return error;
+  return new RpcError(known.code, error.grpcCode, known.message, { cause: error });
 }
 
 /** Whether the text is one of etcd's own errors. */
@@ -47,4 +50,12 @@ export function deadlineExceeded(lastError: RpcError | undefined): RpcError {
 
 export function canceled(): RpcError {
   return new RpcError("CANCELED", GRPC_CODES.CANCELED, "context canceled");
+}
+
+/** What a call fails with whose signal has come; `AbortSignal.timeout` is a deadline. */
+export function aborted(signal: AbortSignal): RpcError {
+  const { reason } = signal;
+  return reason instanceof DOMException && reason.name === "TimeoutError"
+    ? deadlineExceeded(undefined)
+    : canceled();
 }

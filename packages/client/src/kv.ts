@@ -11,6 +11,7 @@ import {
   TxnRequestCodec,
 } from "@etcd-ts/api";
 import type {
+  CompactionRequest,
   CompactionResponse,
   Compare,
   DeleteRangeRequest,
@@ -108,26 +109,65 @@ export const op = {
     kind: "deleteRange",
     deleteRange: deleteRequest(key, options),
   }),
+  txn: (txn: TxnBuilder): RequestOp => ({ kind: "txn", txn: txn.request() }),
 } as const;
 
-export class KVClient {
+/** Where requests about keys go: to the cluster, or through something that changes them on the way. */
+export interface KVTransport {
+  range(request: RangeRequest, options: RequestOptions): Promise<RangeResponse>;
+  put(request: PutRequest, options: RequestOptions): Promise<PutResponse>;
+  deleteRange(request: DeleteRangeRequest, options: RequestOptions): Promise<DeleteRangeResponse>;
+  compact(request: CompactionRequest, options: RequestOptions): Promise<CompactionResponse>;
+  txn(request: TxnRequest, options: RequestOptions): Promise<TxnResponse>;
+}
+
+/** To the cluster. */
+export class DirectKV implements KVTransport {
   readonly #caller: Caller;
 
   constructor(caller: Caller) {
     this.#caller = caller;
   }
 
+  range(request: RangeRequest, options: RequestOptions): Promise<RangeResponse> {
+    return this.#caller.unary(KV.Range, request, "read", options);
+  }
+
+  put(request: PutRequest, options: RequestOptions): Promise<PutResponse> {
+    return this.#caller.unary(KV.Put, request, "write", options);
+  }
+
+  deleteRange(request: DeleteRangeRequest, options: RequestOptions): Promise<DeleteRangeResponse> {
+    return this.#caller.unary(KV.DeleteRange, request, "write", options);
+  }
+
+  compact(request: CompactionRequest, options: RequestOptions): Promise<CompactionResponse> {
+    return this.#caller.unary(KV.Compact, request, "write", options);
+  }
+
+  txn(request: TxnRequest, options: RequestOptions): Promise<TxnResponse> {
+    return this.#caller.unary(KV.Txn, request, effectOf(request), options);
+  }
+}
+
+export class KVClient {
+  readonly #transport: KVTransport;
+
+  constructor(transport: KVTransport) {
+    this.#transport = transport;
+  }
+
   get(key: Bytes, options: GetOptions & RequestOptions = {}): Promise<RangeResponse> {
-    return this.#caller.unary(KV.Range, rangeRequest(key, options), "read", options);
+    return this.#transport.range(rangeRequest(key, options), options);
   }
 
   /** Never sent twice: after `UNAVAILABLE` or `DEADLINE_EXCEEDED` it may have happened or not. */
   put(key: Bytes, value: Bytes, options: PutOptions & RequestOptions = {}): Promise<PutResponse> {
-    return this.#caller.unary(KV.Put, putRequest(key, value, options), "write", options);
+    return this.#transport.put(putRequest(key, value, options), options);
   }
 
   delete(key: Bytes, options: DeleteOptions & RequestOptions = {}): Promise<DeleteRangeResponse> {
-    return this.#caller.unary(KV.DeleteRange, deleteRequest(key, options), "write", options);
+    return this.#transport.deleteRange(deleteRequest(key, options), options);
   }
 
   /** Forgets all revisions before `revision`. */
@@ -139,14 +179,12 @@ export class KVClient {
       revision,
       physical: options.physical ?? false,
     });
-    return this.#caller.unary(KV.Compact, request, "write", options);
+    return this.#transport.compact(request, options);
   }
 
   /** Begins a transaction. */
   txn(): TxnBuilder {
-    return new TxnBuilder((request, options) =>
-      this.#caller.unary(KV.Txn, request, effectOf(request), options),
-    );
+    return new TxnBuilder((request, options) => this.#transport.txn(request, options));
   }
 }
 

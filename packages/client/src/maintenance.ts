@@ -115,4 +115,22 @@ export class MaintenanceClient {
       throw typedError(error);
     }
   }
+
+  /**
+   * The same with what the first part says of it.
+   *
+   * @returns the storage version; empty from servers before 3.6
+   */
+  async snapshotWithVersion(options: RequestOptions = {}): Promise<{
+    readonly version: string;
+    readonly parts: AsyncGenerator<SnapshotResponse, void, void>;
+  }> {
+    const source = this.snapshot(options);
+    const first = await source.next();
+    async function* parts(): AsyncGenerator<SnapshotResponse, void, void> {
+      if (first.done !== true) yield first.value;
+      yield* source;
+    }
+    return { version: first.done === true ? "" : first.value.version, parts: parts() };
+  }
 }

@@ -17,13 +17,15 @@ import {
   WatchCreateRequestCodec,
 } from "@etcd-ts/api";
 import type { Event, ResponseHeader, WatchRequest, WatchResponse } from "@etcd-ts/api";
+import { EMPTY_BYTES } from "@etcd-ts/base";
 import type { ClientStream } from "@etcd-ts/rpc";
 
 import { keyRange } from "./bytes.ts";
 import type { Bytes, KeyRange, RangeOptions } from "./bytes.ts";
 import type { Caller } from "./caller.ts";
-import { pause } from "./connections.ts";
 import { canceled, typedError } from "./errors.ts";
+import { prefixedRange, strippedKV } from "./namespace.ts";
+import { pause } from "./waiting.ts";
 
 export interface WatchOptions extends RangeOptions {
   /** Of the first event wanted. Default: the one after now. */
@@ -77,6 +79,7 @@ export class Watcher implements AsyncIterable<WatchResponse> {
   readonly ended: Promise<void>;
   readonly #caller: Caller;
   readonly #range: KeyRange;
+  readonly #keyPrefix: Uint8Array;
   readonly #options: WatchOptions;
   readonly #abort = new AbortController();
   readonly #held: WatchResponse[] = [];
@@ -88,9 +91,17 @@ export class Watcher implements AsyncIterable<WatchResponse> {
   #rejectCreated: (error: Error) => void = () => undefined;
   #onProgressWanted: (() => void) | undefined;
 
-  constructor(caller: Caller, key: Bytes, options: WatchOptions) {
+  /** @param keyPrefix - put before the keys watched, and taken from those of events */
+  constructor(
+    caller: Caller,
+    key: Bytes,
+    options: WatchOptions,
+    keyPrefix: Uint8Array = EMPTY_BYTES,
+  ) {
     this.#caller = caller;
-    this.#range = keyRange(key, options);
+    this.#keyPrefix = keyPrefix;
+    const range = keyRange(key, options);
+    this.#range = keyPrefix.length === 0 ? range : prefixedRange(keyPrefix, range);
     this.#options = options;
     this.#nextRevision = options.startRevision ?? 0;
     this.created = new Promise((resolve, reject) => {
@@ -141,8 +152,7 @@ export class Watcher implements AsyncIterable<WatchResponse> {
       while (this.#end === undefined) {
         const failure = await this.#runOnce();
         if (this.#end !== undefined) return;
-        if (failure !== undefined && !isPassing(failure)) throw failure;
-        if (failure?.code === "INVALID_AUTH_TOKEN") this.#caller.forgetToken();
+        if (failure !== undefined && !this.#isPassing(failure)) throw failure;
         const report = failure ?? canceled();
         this.#caller.options.onRetry?.({ endpoint: undefined, method: "watch", error: report });
         await pause(RECONNECT_PAUSE_MS, Number.POSITIVE_INFINITY, this.#abort.signal, failure);
@@ -154,7 +164,7 @@ export class Watcher implements AsyncIterable<WatchResponse> {
 
   /** Watches on one stream until that ends. @returns why it ended */
   async #runOnce(): Promise<RpcError | undefined> {
-    const { stream } = await this.#caller.stream(Watch.Watch, {
+    const { stream, connection } = await this.#caller.stream(Watch.Watch, {
       signal: this.#abort.signal,
       timeoutMs: Number.POSITIVE_INFINITY,
       ...(this.#options.requireLeader === undefined
@@ -162,11 +172,19 @@ export class Watcher implements AsyncIterable<WatchResponse> {
         : { requireLeader: this.#options.requireLeader }),
     });
     let fragments: Event[] = [];
+    let refusal: RpcError | undefined;
     return new Promise((resolve) => {
       stream.onMessage((response) => {
         if (response.fragment) {
           fragments.push(...response.events);
           return;
+        }
+        if (response.canceled) {
+          refusal = this.#tokenRefusal(response);
+          if (refusal !== undefined) {
+            stream.cancel();
+            return;
+          }
         }
         if (fragments.length === 0) this.#receive(response, stream);
         else this.#receive({ ...response, events: [...fragments, ...response.events] }, stream);
@@ -174,10 +192,32 @@ export class Watcher implements AsyncIterable<WatchResponse> {
       });
       stream.onEnd((error) => {
         this.#stream = undefined;
-        resolve(error === undefined ? undefined : typedError(error));
+        const failure = refusal ?? (error === undefined ? undefined : typedError(error));
+        if (failure !== undefined && this.#caller.isTokenRefused(failure)) {
+          this.#caller.forgetToken();
+        } else if (failure !== undefined) {
+          this.#caller.noteFailure(connection, failure);
+        }
+        resolve(failure);
       });
       stream.send(this.#createRequest());
     });
+  }
+
+  /** A watch that was refused for its token is begun again with a new one. */
+  #tokenRefusal(response: WatchResponse): RpcError | undefined {
+    if (response.compactRevision > 0) return undefined;
+    const reason = reasonOf(response);
+    return this.#caller.isTokenRefused(reason) ? reason : undefined;
+  }
+
+  /** Failures after which the watch goes on elsewhere. */
+  #isPassing(error: RpcError): boolean {
+    const { UNAVAILABLE, INTERNAL, CANCELED } = GRPC_CODES;
+    return (
+      [UNAVAILABLE, INTERNAL, CANCELED].some((code) => code === error.grpcCode) ||
+      this.#caller.isTokenRefused(error)
+    );
   }
 
   #createRequest(): WatchRequest {
@@ -218,9 +258,19 @@ export class Watcher implements AsyncIterable<WatchResponse> {
     const last = events.at(-1);
     const reached = last === undefined ? revision : revisionOf(last);
     this.#nextRevision = Math.max(this.#nextRevision, reached + 1);
-    this.#held.push(events.length === response.events.length ? response : { ...response, events });
+    this.#held.push({ ...response, events: events.map((event) => this.#strip(event)) });
     if (this.#held.length >= HELD_RESPONSES_MAX) stream.pause();
     this.#wake?.();
+  }
+
+  #strip(event: Event): Event {
+    const prefix = this.#keyPrefix;
+    if (prefix.length === 0) return event;
+    return {
+      ...event,
+      kv: event.kv === undefined ? undefined : strippedKV(prefix, event.kv),
+      prevKV: event.prevKV === undefined ? undefined : strippedKV(prefix, event.prevKV),
+    };
   }
 
   #finish(error: RpcError | undefined): void {
@@ -233,13 +283,4 @@ export class Watcher implements AsyncIterable<WatchResponse> {
 
 function revisionOf(event: Event): number {
   return event.kv?.modRevision ?? 0;
-}
-
-/** Failures after which the watch goes on elsewhere. */
-function isPassing(error: RpcError): boolean {
-  const { UNAVAILABLE, INTERNAL, CANCELED } = GRPC_CODES;
-  return (
-    [UNAVAILABLE, INTERNAL, CANCELED].some((code) => code === error.grpcCode) ||
-    error.code === "INVALID_AUTH_TOKEN"
-  );
 }

@@ -59,13 +59,26 @@ const STREAM_WINDOW_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
 const SEND_HIGH_WATER_BYTES = 64 * 1024;
 
+/** The server has certainly not looked at the request: it may be sent again, whatever it is. */
+export class NotSentError extends RpcError {
+  constructor(message: string) {
+    super("UNAVAILABLE", GRPC_CODES.UNAVAILABLE, message);
+  }
+}
+
 export class RpcClient implements RpcChannel {
   readonly #session: ClientHttp2Session;
   readonly #options: RpcClientOptions;
+  /** The socket is gone: what ends from then on ended with it. */
+  #isCut = false;
+  #calls = 0;
 
-  private constructor(session: ClientHttp2Session, options: RpcClientOptions) {
+  private constructor(session: ClientHttp2Session, socket: Duplex, options: RpcClientOptions) {
     this.#session = session;
     this.#options = options;
+    socket.once("close", () => (this.#isCut = true));
+    // A GOAWAY with an error destroys the session before the socket closes.
+    session.once("goaway", (code) => (this.#isCut ||= code !== NGHTTP2_NO_ERROR));
   }
 
   /** @throws {RpcError} Unavailable, if nobody answers */
@@ -91,7 +104,7 @@ export class RpcClient implements RpcChannel {
       session.once("remoteSettings", () => {
         clearTimeout(timer);
         session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-        client = new RpcClient(session, options);
+        client = new RpcClient(session, socket, options);
         resolve(client);
       });
       session.once("close", () => {
@@ -106,6 +119,11 @@ export class RpcClient implements RpcChannel {
     return this.#session;
   }
 
+  /** How many calls are under way. */
+  get calls(): number {
+    return this.#calls;
+  }
+
   unary<I, O>(method: MethodDescriptor<I, O>, request: I, options: CallOptions = {}): Promise<O> {
     return unaryOutcome(this.stream(method, options), request);
   }
@@ -113,11 +131,16 @@ export class RpcClient implements RpcChannel {
   stream<I, O>(method: MethodDescriptor<I, O>, options: CallOptions = {}): ClientStream<I, O> {
     const stream = new ClientStream<unknown, unknown>();
     if (this.#session.closed || this.#session.destroyed) {
-      stream.finish(GRPC_CODES.UNAVAILABLE, "the connection is closing", new Metadata());
+      stream.abort(new NotSentError("the connection is closing"));
     } else {
       const request = this.#session.request(this.#headers(method.path, options));
+      this.#calls++;
+      request.once("close", () => this.#calls--);
       const unbind = bindCallOptions(stream, options);
-      stream.attach(new Http2Exchange(request, method as AnyMethod, stream, this.#options, unbind));
+      const isCut = (): boolean => this.#isCut;
+      stream.attach(
+        new Http2Exchange(request, method as AnyMethod, stream, this.#options, unbind, isCut),
+      );
     }
     return stream as ClientStream<I, O>;
   }
@@ -184,6 +207,7 @@ class Http2Exchange implements ClientExchange<unknown> {
     stream: ClientStream<unknown, unknown>,
     options: RpcClientOptions,
     unbind: () => void,
+    isCut: () => boolean,
   ) {
     this.#request = request;
     this.#method = method;
@@ -198,7 +222,11 @@ class Http2Exchange implements ClientExchange<unknown> {
     request.on("error", () => undefined);
     request.on("close", () => {
       unbind();
-      const status = this.#status ?? statusOfReset(request.rstCode);
+      if (this.#status === undefined && request.rstCode === NGHTTP2_REFUSED_STREAM) {
+        stream.abort(new NotSentError("the stream was refused"));
+        return;
+      }
+      const status = this.#status ?? (isCut() ? CUT : statusOfReset(request.rstCode));
       stream.finish(status.code, status.message, this.#trailers);
     });
   }
@@ -278,6 +306,8 @@ function metadataOf(headers: IncomingHttpHeaders): Metadata {
   return typeof metadata === "string" ? new Metadata() : metadata;
 }
 
+const CUT = { code: GRPC_CODES.UNAVAILABLE, message: "the connection was closed" } as const;
+
 /** What a stream that ended without a status means. */
 function statusOfReset(rstCode: number | undefined): { code: GrpcCode; message: string } {
   switch (rstCode) {
@@ -286,8 +316,6 @@ function statusOfReset(rstCode: number | undefined): { code: GrpcCode; message: 
       return { code: GRPC_CODES.UNAVAILABLE, message: "the stream ended without a status" };
     case NGHTTP2_CANCEL:
       return { code: GRPC_CODES.CANCELED, message: "the stream was cancelled by the server" };
-    case NGHTTP2_REFUSED_STREAM:
-      return { code: GRPC_CODES.UNAVAILABLE, message: "the stream was refused" };
     case NGHTTP2_ENHANCE_YOUR_CALM:
       return { code: GRPC_CODES.RESOURCE_EXHAUSTED, message: "the server asks for calm" };
     default:
