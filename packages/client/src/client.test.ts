@@ -182,7 +182,8 @@ describe("failures of connections", () => {
       onRetry: ({ endpoint }) => failed.push(endpoint),
     });
     await two.kv.put("failover", "x");
-    expect(failed).toEqual([dead]);
+    // All are dialled together, so the dead one may have failed or not by now.
+    expect(failed.filter((endpoint) => endpoint !== dead)).toEqual([]);
     await two.close();
   });
 

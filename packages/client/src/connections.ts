@@ -16,8 +16,8 @@ import type { Endpoint } from "./endpoint.ts";
 import { aborted, canceled } from "./errors.ts";
 import { Link } from "./link.ts";
 import type { Connection } from "./link.ts";
-import { TLS_MATERIAL } from "./options.ts";
 import type { ClientOptions } from "./options.ts";
+import { TLS_MATERIAL } from "./tls-source.ts";
 import { within } from "./waiting.ts";
 
 export class Connections {

@@ -6,25 +6,18 @@
  * - After a failed attempt the next one is not due before a pause, which grows with each failure.
  */
 
-import * as net from "node:net";
 import * as path from "node:path";
-import * as tls from "node:tls";
 import { create } from "@bufbuild/protobuf";
-import {
-  GRPC_CODES,
-  Health,
-  HealthCheckRequestSchema,
-  HealthCheckResponse_ServingStatus,
-  RpcError,
-} from "@etcd-ts/api";
+import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "@etcd-ts/api";
+import type { RpcError } from "@etcd-ts/api";
 import { RpcClient } from "@etcd-ts/rpc";
-import type { RpcClientOptions } from "@etcd-ts/rpc";
+import type { ClientTLSOptions, RpcClientOptions } from "@etcd-ts/rpc";
 
 import type { Endpoint } from "./endpoint.ts";
 import { typedError } from "./errors.ts";
 import { startKeepalive } from "./keepalive.ts";
-import { tlsConnectOptions } from "./options.ts";
 import type { ClientOptions } from "./options.ts";
+import { tlsSource } from "./tls-source.ts";
 
 const DIAL_TIMEOUT_MS = 2000;
 /** Servers take more frequent questions for abuse. */
@@ -52,6 +45,7 @@ export class Link {
   #suspectUntilMs = 0;
   #isServing = true;
   #failure: RpcError | undefined;
+  #tlsSource: (() => ClientTLSOptions) | undefined;
 
   /** @param onChange - called when a connection has come, an attempt has failed */
   constructor(endpoint: Endpoint, options: ClientOptions, onChange: () => void) {
@@ -140,35 +134,17 @@ export class Link {
     if (this.#options.receiveMessageBytesMax !== undefined) {
       rpcOptions.receiveMessageBytesMax = this.#options.receiveMessageBytesMax;
     }
-    if (isSecure) rpcOptions.socket = await this.#secureSocket(timeoutMs);
+    if (isSecure) rpcOptions.tls = await this.#tls();
     return RpcClient.connect(this.endpoint.address, rpcOptions);
   }
 
-  async #secureSocket(timeoutMs: number): Promise<tls.TLSSocket> {
+  /** A unix socket's server is named by its file, as etcd's own client has it. */
+  async #tls(): Promise<() => ClientTLSOptions> {
     const { address } = this.endpoint;
-    const where =
-      address.kind === "unix" ? { path: address.path } : { host: address.host, port: address.port };
-    const options = await tlsConnectOptions(this.#options.tls ?? {});
-    const name = address.kind === "unix" ? path.basename(address.path) : address.host;
-    if (options.servername === undefined && !net.isIP(name)) options.servername = name;
-    return new Promise((resolve, reject) => {
-      const socket = tls.connect({ ...where, ...options });
-      const fail = (text: string): void => {
-        socket.destroy();
-        reject(unavailable(`connection error: ${text}`));
-      };
-      const timer = setTimeout(() => fail("timed out"), timeoutMs);
-      socket.once("error", (error) => {
-        clearTimeout(timer);
-        fail(error.message);
-      });
-      socket.once("secureConnect", () => {
-        clearTimeout(timer);
-        socket.setNoDelay(true);
-        if (socket.alpnProtocol === "h2") resolve(socket);
-        else fail("the server does not speak HTTP/2");
-      });
-    });
+    this.#tlsSource ??= await tlsSource(this.#options.tls ?? {});
+    const source = this.#tlsSource;
+    if (address.kind !== "unix") return source;
+    return () => ({ serverName: path.basename(address.path), ...source() });
   }
 
   #tend(connection: Connection): void {
@@ -208,8 +184,4 @@ export class Link {
 
 export function isOpen(channel: RpcClient): boolean {
   return !channel.session.closed && !channel.session.destroyed;
-}
-
-function unavailable(text: string): RpcError {
-  return new RpcError("UNAVAILABLE", GRPC_CODES.UNAVAILABLE, text);
 }

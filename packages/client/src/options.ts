@@ -1,10 +1,5 @@
 /** How a client is set up, and what every call may say. */
 
-import { readFile } from "node:fs/promises";
-import { createSecureContext } from "node:tls";
-import type { ConnectionOptions } from "node:tls";
-import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-
 /** PEM texts, or files of them, which are read for each new connection. */
 export interface TlsOptions {
   /** Whom to trust; the system's authorities if left out. */
@@ -20,9 +15,6 @@ export interface TlsOptions {
   /** Accepts any certificate. For tests only. */
   readonly insecureSkipVerify?: boolean;
 }
-
-/** The `code` of failures that lie in the client's own certificates or keys. */
-export const TLS_MATERIAL = "TLS_MATERIAL";
 
 export interface ClientOptions {
   /** At least one; calls take turns among those that work. */
@@ -73,44 +65,4 @@ export interface RequestOptions {
    * read is.
    */
   readonly repeatable?: boolean;
-}
-
-/** What `tls.connect` wants. @throws {RpcError} TLS_MATERIAL */
-export async function tlsConnectOptions(options: TlsOptions): Promise<ConnectionOptions> {
-  const made: ConnectionOptions = { ALPNProtocols: ["h2"], minVersion: "TLSv1.2" };
-  try {
-    const [ca, cert, key] = await Promise.all([
-      pem(options.ca, options.caFile),
-      pem(options.cert, options.certFile),
-      pem(options.key, options.keyFile),
-    ]);
-    if ((cert === undefined) !== (key === undefined)) {
-      throw new Error("a certificate and its key must both be given");
-    }
-    if (ca !== undefined && !String(ca).includes("-----BEGIN")) {
-      throw new Error("the authorities' file holds no certificate");
-    }
-    made.secureContext = createSecureContext({
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-      minVersion: "TLSv1.2",
-    });
-  } catch (cause) {
-    const text = cause instanceof Error ? cause.message : String(cause);
-    throw new RpcError(TLS_MATERIAL, GRPC_CODES.UNAVAILABLE, `tls: ${text}`, { cause });
-  }
-  if (options.serverName !== undefined && options.serverName !== "") {
-    made.servername = options.serverName;
-  }
-  if (options.insecureSkipVerify === true) made.rejectUnauthorized = false;
-  return made;
-}
-
-async function pem(
-  given: string | Uint8Array | undefined,
-  file: string | undefined,
-): Promise<string | Buffer | undefined> {
-  if (given !== undefined) return typeof given === "string" ? given : Buffer.from(given);
-  return file === undefined || file === "" ? undefined : readFile(file);
 }

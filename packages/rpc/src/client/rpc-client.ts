@@ -137,7 +137,7 @@ export class RpcClient implements RpcChannel {
       this.#calls++;
       request.once("close", () => this.#calls--);
       const unbind = bindCallOptions(stream, options);
-      const isCut = (): boolean => this.#isCut;
+      const isCut = (): boolean => this.#isCut || this.#session.destroyed;
       stream.attach(
         new Http2Exchange(request, method as AnyMethod, stream, this.#options, unbind, isCut),
       );
