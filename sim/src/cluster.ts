@@ -292,7 +292,7 @@ export class SimCluster implements MemberHost {
         ask(url, (server, context, done) => server.leaseRenew(id, context, done)),
       leaseTimeToLive: (url, { id, withKeys }) =>
         ask(url, (server, context, done) => server.leaseTimeToLive(id, withKeys, context, done)),
-      promoteMember: async (url, id): Promise<readonly MemberInfo[]> => {
+      promoteMember: async (url, { id }): Promise<readonly MemberInfo[]> => {
         const { members } = await ask<MemberChangeResult>(url, (server, context, done) =>
           server.memberPromote(id, context, done),
         );

@@ -127,7 +127,7 @@ export class Faults {
         return this.#compact(member);
       case "defragmentation":
         return this.#call<void>(member, (server, context, done) =>
-          server.defragment(context, done),
+          server.defragment(context, () => undefined, done),
         );
       case "member replacement":
         return this.#replace(member);

@@ -91,6 +91,11 @@ export interface EmbedConfig {
   readonly enableGRPCGateway: boolean;
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
+  /** `simple`, `jwt,<option>=<value>,...`, or empty for no tokens. */
+  readonly authToken: string;
+  /** Of simple tokens. */
+  readonly authTokenTTLSeconds: number;
+  readonly bcryptCost: number;
 
   readonly autoCompactionMode: AutoCompactionMode;
   readonly autoCompactionRetention: string;
@@ -170,6 +175,9 @@ export function embedConfig(settings: Partial<EmbedConfig> = {}): EmbedConfig {
     enableGRPCGateway: true,
     cors: ["*"],
     hostWhitelist: ["*"],
+    authToken: "simple",
+    authTokenTTLSeconds: 300,
+    bcryptCost: 10,
     autoCompactionMode: "periodic",
     autoCompactionRetention: "0",
     compactionBatchLimit: 1000,

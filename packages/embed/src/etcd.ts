@@ -21,6 +21,14 @@ import {
   PrometheusMetrics,
 } from "@etcd-ts/runtime";
 import type { UpgradeHandler } from "@etcd-ts/rpc";
+import {
+  BCRYPT_COST_DEFAULT,
+  BCRYPT_COST_MAX,
+  BCRYPT_COST_MIN,
+  PasswordThreads,
+  usableCost,
+} from "./auth/password-threads.ts";
+import { tokenKindOf } from "./auth/token-options.ts";
 import { embedConfig, validateConfig } from "./config.ts";
 import type { EmbedConfig } from "./config.ts";
 import { initialCluster } from "./discovery/initial-cluster.ts";
@@ -247,18 +255,23 @@ class Member implements Etcd {
     let opened: EtcdServer | undefined = undefined as EtcdServer | undefined;
     const transport = createTransport(config, { clock, logger, metrics, server: () => opened! });
     const questions = peerQuestions(transport.client, logger);
+    const passwords = createPasswords(config, logger);
+    void ended.promise.then(() => passwords.close());
     let server: EtcdServer;
     try {
+      const tokens = tokenKindOf(config.authToken, config.authTokenTTLSeconds, { clock, logger });
+      const auth = { passwords, tokens };
       server = await EtcdServer.open(
         serverConfig(config, initial),
         {
-          ...{ disk, clock, random, logger, metrics, transport, questions },
+          ...{ disk, clock, random, logger, metrics, transport, questions, auth },
           discovery: discoveryOf(config, clock, logger),
         },
         { onFatal: fail, onRemoved: () => fail(undefined) },
       );
     } catch (error) {
       await transport.stop();
+      await passwords.close();
       endMeasuring();
       throw error;
     }
@@ -420,6 +433,19 @@ function discoveryOf(config: EmbedConfig, clock: Clock, logger: Logger): Discove
     logger.info("Bootstrapping cluster using v3 discovery.");
     return joinThroughDiscovery(discovery, memberID, self, { logger, clock });
   };
+}
+
+function createPasswords(config: EmbedConfig, logger: Logger): PasswordThreads {
+  const cost = usableCost(config.bcryptCost);
+  if (cost !== config.bcryptCost) {
+    logger.warn("use default bcrypt cost instead of the invalid given cost", {
+      "min-cost": BCRYPT_COST_MIN,
+      "max-cost": BCRYPT_COST_MAX,
+      "default-cost": BCRYPT_COST_DEFAULT,
+      "given-cost": config.bcryptCost,
+    });
+  }
+  return new PasswordThreads(cost);
 }
 
 function createTransport(

@@ -28,7 +28,7 @@ export function peerQuestions(client: PeerHttpClient, logger: Logger): PeerQuest
     renewLease: (url, id, timeoutMs) => renewLease(client, url, id, { timeoutMs }),
     leaseTimeToLive: (url, request, timeoutMs) =>
       getLeaseTimeToLive(client, url, request, { timeoutMs }),
-    promoteMember: (url, id, timeoutMs) => promoteMember(client, url, { id }, { timeoutMs }),
+    promoteMember: (url, request, timeoutMs) => promoteMember(client, url, request, { timeoutMs }),
     hashKV: (url, request, timeoutMs) => getHashKV(client, url, request, { timeoutMs }),
   };
 }

@@ -396,7 +396,7 @@ export class ClusterFixture {
         ask(url, (server, context, done) => server.leaseRenew(id, context, done)),
       leaseTimeToLive: (url, { id, withKeys }) =>
         ask(url, (server, context, done) => server.leaseTimeToLive(id, withKeys, context, done)),
-      promoteMember: async (url, id) => {
+      promoteMember: async (url, { id }) => {
         const result = await ask<{ members: readonly never[] }>(url, (server, context, done) =>
           server.memberPromote(id, context, done as never),
         );

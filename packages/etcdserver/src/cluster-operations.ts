@@ -19,6 +19,7 @@ import type {
   MemberChangeResult,
   MemberListResult,
   PeerQuestions,
+  RequestContext,
 } from "./server-api.ts";
 
 /** A connection counts as healthy after this long. */
@@ -108,8 +109,9 @@ export class ClusterOperations {
   }
 
   /** Only the leader knows how far a learner is. */
-  promote(id: bigint, done: Completion<MemberChangeResult>): void {
+  promote(id: bigint, context: RequestContext, done: Completion<MemberChangeResult>): void {
     const { ports, timeoutMs } = this.#core;
+    const token = context.auth?.kind === "token" ? context.auth.token : undefined;
     if (this.#core.isLeader) {
       this.#promoteHere(id, done);
       return;
@@ -117,7 +119,7 @@ export class ClusterOperations {
     const forwarding = {
       deadlineMs: ports.clock.monotonicMs() + timeoutMs,
       ask: async (questions: PeerQuestions, url: string, leftMs: number) => {
-        const members = await questions.promoteMember(url, id, leftMs);
+        const members = await questions.promoteMember(url, { id, token }, leftMs);
         return { members, member: members.find((member) => member.id === id) };
       },
       isAnswer: (error: EtcdError) => PROMOTE_ANSWERS.has(error),

@@ -8,7 +8,6 @@ import { Backend } from "@etcd-ts/storage";
 
 import { ClusterFixture, ClusterMember } from "./cluster-fixture.ts";
 import type { LeaseTimeToLiveResult, MemberChangeResult, StatusResult } from "./server-api.ts";
-import { INTERNAL_CONTEXT } from "./server-api.ts";
 
 async function started(options: ConstructorParameters<typeof ClusterFixture>[0] = {}) {
   const cluster = new ClusterFixture(options);
@@ -81,7 +80,7 @@ describe("partitions", () => {
     expect(await cluster.run(stale)).toContain("etcdserver: ");
     expect(await cluster.run(lost)).toContain("etcdserver: ");
     expect(leader.server!.facts().isLeader).toBe(false);
-    const { errors } = leader.server!.status(INTERNAL_CONTEXT) satisfies StatusResult;
+    const { errors } = leader.server!.currentStatus() satisfies StatusResult;
     expect(errors).toEqual(["etcdserver: no leader"]);
     expect(await cluster.get(leader, "key", { serializable: true })).toBe("old");
     cluster.heal();
@@ -285,7 +284,7 @@ async function corrupt(cluster: ClusterFixture, { disk, clock }: ClusterMember):
 }
 
 function corruptMembers({ server }: ClusterMember): string[] {
-  return server!.status(INTERNAL_CONTEXT).errors.filter((text) => text.includes("CORRUPT"));
+  return server!.currentStatus().errors.filter((text) => text.includes("CORRUPT"));
 }
 
 describe("corruption checks", () => {

@@ -3,7 +3,8 @@
 export * from "./server-api.ts";
 export * from "./server.ts";
 export * from "./txn/checks.ts";
-export { AuthUnavailableError } from "./auth/auth-store.ts";
+export type { AuthOperation, AuthResult } from "./auth/auth-store.ts";
+export * from "./auth/ports.ts";
 export { BootstrapError, dataPaths } from "./bootstrap.ts";
 export type { DataPaths } from "./bootstrap.ts";
 export { alarmName } from "./alarm/alarm-store.ts";

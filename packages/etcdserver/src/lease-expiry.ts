@@ -9,6 +9,7 @@ import type { EtcdError } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
+import { ROOT_CONTEXT } from "./server-api.ts";
 
 /** Revocations on their way. */
 const REVOCATIONS_MAX = 16;
@@ -62,7 +63,7 @@ export class LeaseExpiry {
       const id = this.#queue.shift();
       if (id === undefined) return;
       this.#active++;
-      this.#core.proposeInternal({ kind: "leaseRevoke", request: { id } }, (error) => {
+      this.#core.propose({ kind: "leaseRevoke", request: { id } }, ROOT_CONTEXT, (error) => {
         this.#active--;
         if (error === undefined) this.#core.metrics.leaseExpired.inc();
         else if (error !== SERVER_ERRORS.stopped) this.#warn("failed to revoke lease", id, error);

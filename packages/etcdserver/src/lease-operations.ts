@@ -6,7 +6,13 @@ import { SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
 import { forwardToLeader } from "./leader-forwarding.ts";
-import type { Completion, LeaseTimeToLiveResult, PeerQuestions } from "./server-api.ts";
+import type {
+  AuthIdentity,
+  Completion,
+  LeaseTimeToLiveResult,
+  PeerQuestions,
+  RequestContext,
+} from "./server-api.ts";
 
 /** How soon a renewal is tried again where nobody counts the time yet. */
 const RETRY_MS = 50;
@@ -28,8 +34,31 @@ export class LeaseOperations {
    *
    * An expired lease may be on its way out; then the answer waits until it is gone.
    */
-  renew(id: bigint, done: Completion<number>): void {
-    this.#renewUntil(this.#core.ports.clock.monotonicMs() + this.#core.timeoutMs, id, done);
+  renew(id: bigint, context: RequestContext, done: Completion<number>): void {
+    const deadlineMs = this.#core.ports.clock.monotonicMs() + this.#core.timeoutMs;
+    if (!this.#core.auth.isEnabled) {
+      this.#renewUntil(deadlineMs, id, done);
+      return;
+    }
+    // What is attached to the lease must be known before it is asked who may write it.
+    this.#core.waitApplied((error) => {
+      if (error !== undefined) done(error, undefined);
+      else this.#whenRenewable(id, context, done, () => this.#renewUntil(deadlineMs, id, done));
+    });
+  }
+
+  #whenRenewable(
+    id: bigint,
+    context: RequestContext,
+    done: Completion<number>,
+    run: () => void,
+  ): void {
+    const { auth, gate, permissions } = this.#core;
+    gate.whenUser(context, done, (identity) => {
+      const refusal = permissions.leaseWrite(identity, id);
+      if (auth.isEnabled && refusal !== undefined) this.#core.failLater(done, refusal);
+      else run();
+    });
   }
 
   #renewUntil(deadlineMs: number, id: bigint, done: Completion<number>): void {
@@ -93,7 +122,54 @@ export class LeaseOperations {
     } else ports.clock.setTimer(RETRY_MS, () => this.#renewUntil(deadlineMs, id, done));
   }
 
-  timeToLive(id: bigint, withKeys: boolean, done: Completion<LeaseTimeToLiveResult>): void {
+  /** The keys are told to those who may read all of them. */
+  timeToLive(
+    id: bigint,
+    withKeys: boolean,
+    context: RequestContext,
+    done: Completion<LeaseTimeToLiveResult>,
+  ): void {
+    const { auth, gate, permissions } = this.#core;
+    gate.whenUser(context, done, (identity) => {
+      if (!withKeys || !auth.isEnabled) {
+        this.#timeToLive(id, withKeys, done);
+        return;
+      }
+      const refusal = permissions.leaseRead(identity, id);
+      if (refusal !== undefined) {
+        this.#core.failLater(done, refusal);
+        return;
+      }
+      const { revision } = auth;
+      this.#timeToLive(id, withKeys, (error, result) => {
+        const before = error ?? this.#keysRefusal(result!, identity, revision);
+        if (before === undefined) done(undefined, result);
+        else done(before, undefined);
+      });
+    });
+  }
+
+  /**
+   * The keys that came may be more than those asked about: a member that lags behind the leader
+   * does not know all of them.
+   */
+  #keysRefusal(
+    { keys }: LeaseTimeToLiveResult,
+    identity: AuthIdentity | undefined,
+    revision: number,
+  ): EtcdError | undefined {
+    const { auth } = this.#core;
+    if (!auth.isEnabled) return undefined;
+    if (auth.revision !== revision) return SERVER_ERRORS.authOldRevision;
+    if (auth.adminRefusal(identity) === undefined) return undefined;
+    for (const key of keys) {
+      const refusal = auth.rangeRefusal(identity, "read", key);
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
+  }
+
+  #timeToLive(id: bigint, withKeys: boolean, done: Completion<LeaseTimeToLiveResult>): void {
     if (!this.#core.isLeader) {
       this.#askLeader(id, withKeys, done);
       return;
@@ -122,15 +198,33 @@ export class LeaseOperations {
     });
   }
 
-  list(done: Completion<readonly bigint[]>): void {
-    this.#core.ports.clock.nextTurn(() => {
-      if (this.#core.end !== undefined) done(this.#core.end, undefined);
-      else
-        done(
-          undefined,
-          this.#core.lessor.leases().map(({ id }) => id),
-        );
+  /** Told to those who may read the keys of all leases. */
+  list(context: RequestContext, done: Completion<readonly bigint[]>): void {
+    const { gate, permissions, lessor, ports } = this.#core;
+    gate.whenUser(context, done, (identity) => {
+      ports.clock.nextTurn(() => {
+        if (this.#core.end !== undefined) {
+          done(this.#core.end, undefined);
+          return;
+        }
+        const ids = lessor.leases().map(({ id }) => id);
+        const refusal = this.#firstRefusal(ids, (id) => permissions.leaseRead(identity, id));
+        if (refusal === undefined) done(undefined, ids);
+        else done(refusal, undefined);
+      });
     });
+  }
+
+  #firstRefusal(
+    ids: readonly bigint[],
+    refusalFor: (id: bigint) => EtcdError | undefined,
+  ): EtcdError | undefined {
+    if (!this.#core.auth.isEnabled) return undefined;
+    for (const id of ids) {
+      const refusal = refusalFor(id);
+      if (refusal !== undefined) return refusal;
+    }
+    return undefined;
   }
 
   #askLeader(id: bigint, withKeys: boolean, done: Completion<LeaseTimeToLiveResult>): void {
@@ -140,7 +234,7 @@ export class LeaseOperations {
       ask: (questions: PeerQuestions, url: string, leftMs: number) =>
         questions.leaseTimeToLive(url, { id, withKeys }, leftMs),
       isAnswer: isLeaseMissing,
-      answerHere: () => this.timeToLive(id, withKeys, done),
+      answerHere: () => this.#timeToLive(id, withKeys, done),
     };
     forwardToLeader<LeaseTimeToLiveResult>(this.#core, forwarding, (error, result) => {
       if (error === SERVER_ERRORS.leaseNotFound) done(undefined, missingLease(id));

@@ -33,8 +33,9 @@ import { EntryApplier } from "./apply/entry-applier.ts";
 import { RequestApplier } from "./apply/request-applier.ts";
 import type { ApplyResult } from "./apply/request-applier.ts";
 import { SlicedApply } from "./apply/sliced-apply.ts";
-import { UnavailableAuthStore } from "./auth/auth-store.ts";
-import type { AuthStore } from "./auth/auth-store.ts";
+import { AuthGate } from "./auth/auth-gate.ts";
+import { AuthStore } from "./auth/auth-store.ts";
+import { RequestPermissions } from "./auth/request-permissions.ts";
 import type { Bootstrapped } from "./bootstrap.ts";
 import { Connectivity } from "./connectivity.ts";
 import { Lessor } from "./lease/index.ts";
@@ -89,6 +90,8 @@ export class MemberCore {
   readonly alarms: AlarmStore;
   readonly quota: BackendQuota;
   readonly auth: AuthStore;
+  readonly gate: AuthGate;
+  readonly permissions: RequestPermissions;
   readonly meter: ApplyMeter;
   readonly metrics: ServerMetrics;
   readonly consistentIndex: ConsistentIndex;
@@ -121,7 +124,8 @@ export class MemberCore {
     events: MemberEvents,
   ): Promise<MemberCore> {
     const { backend } = boot;
-    const auth = new UnavailableAuthStore(backend);
+    const authPorts = ports.auth ?? { passwords: undefined, tokens: { kind: "none" } };
+    const auth = new AuthStore({ ...ports, backend, ports: authPorts });
     const minTTLMs = Math.floor((3 * config.electionTimeoutMs) / 2);
     // Leases before keys: a key is attached to its lease as it is read.
     const lessor = new Lessor({
@@ -175,6 +179,17 @@ export class MemberCore {
     this.auth = state.auth;
     this.#events = events;
     this.timeoutMs = requestTimeoutMs(config);
+    this.permissions = new RequestPermissions(this.auth, (id) =>
+      this.lessor.lookup(id)?.sortedKeys(),
+    );
+    this.gate = new AuthGate({
+      auth: this.auth,
+      clock: ports.clock,
+      logger: ports.logger,
+      timeoutMs: this.timeoutMs,
+      appliedIndex: () => this.applier.appliedIndex,
+      end: () => this.#end,
+    });
     this.connectivity = new Connectivity(boot.memberID, boot.cluster, ports.transport);
     this.requestIDs = new RequestIDs(boot.memberID, ports.clock.wallMs());
     this.metrics = declareServerMetrics(ports.metrics, boot.memberID);
@@ -194,6 +209,7 @@ export class MemberCore {
       applied: (index) => {
         this.#readIndex.applied(index);
         this.#applyWaiters.reached(index);
+        this.gate.applied(index);
       },
     });
     this.#reportLearner();
@@ -264,7 +280,11 @@ export class MemberCore {
       this.failLater(done, refusal);
       return;
     }
-    this.#proposals.propose(operation, context, done);
+    const identified = operation.kind === "authenticate" ? INTERNAL_CONTEXT : context;
+    this.gate.whenIdentified(identified, done, (identity) => {
+      if (this.#end === undefined) this.#proposals.propose(operation, identity, done);
+      else this.failLater(done, this.#end);
+    });
   }
 
   /** As `propose`, for what the member does of its own accord. */
@@ -347,6 +367,7 @@ export class MemberCore {
     this.#readIndex.stop(this.#end);
     this.#releaseReads();
     this.#applyWaiters.failAll(this.#end);
+    this.gate.stop(this.#end);
     this.#leaderWaiters.failAll(this.#end);
     // Renewals of expired leases wait for their revocation, which will not come any more.
     this.lessor.demote();
@@ -360,7 +381,7 @@ export class MemberCore {
     if (deadlineMs !== undefined && this.ports.clock.monotonicMs() >= deadlineMs) {
       return SERVER_ERRORS.timeout;
     }
-    return this.auth.checkIdentity(context.auth);
+    return undefined;
   }
 
   #createProposals(): Proposals {
@@ -388,6 +409,7 @@ export class MemberCore {
       alarms: this.alarms,
       quota: this.quota,
       auth: this.auth,
+      permissions: this.permissions,
       meter: this.meter,
       metrics: this.ports.metrics,
     });
@@ -524,6 +546,7 @@ export class MemberCore {
     this.consistentIndex.attach(backend);
     this.applier.installed(snapshot);
     this.#apply.installed(snapshot.index);
+    this.gate.applied(snapshot.index);
     this.#events.snapshotInstalled(snapshot.index);
     this.#events.clusterVersionChanged();
     this.#reportLearner();
@@ -558,6 +581,7 @@ export class MemberCore {
     this.#proposals.expire(nowMs, (startMs) => this.#timeoutError(startMs));
     this.#applyWaiters.expire(nowMs, SERVER_ERRORS.timeoutWaitAppliedIndex);
     this.#leaderWaiters.expire(nowMs, SERVER_ERRORS.noLeader);
+    this.gate.tick(nowMs);
   }
 
   /** Why a request that began at `startMs` may have got no answer. */

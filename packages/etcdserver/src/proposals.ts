@@ -17,7 +17,7 @@ import { PendingRequests } from "./pending-requests.ts";
 import { ProposalQueue } from "./proposal-queue.ts";
 import type { ProposalTarget } from "./proposal-queue.ts";
 import type { RequestIDs } from "./request-id.ts";
-import type { Completion, RequestContext } from "./server-api.ts";
+import type { AuthIdentity, Completion } from "./server-api.ts";
 import type { ServerMetrics } from "./server-metrics.ts";
 
 /** Writes that may wait for a leader; more are turned away. */
@@ -62,13 +62,17 @@ export class Proposals {
   }
 
   /** Settles when the operation has been applied here; its own error is handed on as an error. */
-  propose(operation: RaftOperation, context: RequestContext, done: Completion<ApplyResult>): void {
+  propose(
+    operation: RaftOperation,
+    identity: AuthIdentity | undefined,
+    done: Completion<ApplyResult>,
+  ): void {
     const { requestIDs, clock, metrics, maxRequestBytes } = this.#parts;
     const id = requestIDs.next();
     const header = {
       id,
-      username: context.auth?.username ?? "",
-      authRevision: context.auth?.authRevision ?? 0,
+      username: identity?.username ?? "",
+      authRevision: identity?.authRevision ?? 0,
     };
     const data = this.#encode({ header, id: 0n, operation });
     if (data.length > maxRequestBytes) {

@@ -17,7 +17,12 @@ import type {
 import { encodePairs, SERVER_ERRORS } from "@etcd-ts/api";
 
 import type { MemberCore } from "./member-core.ts";
-import type { Completion, EncodedRangeResponse, RequestContext } from "./server-api.ts";
+import type {
+  AuthIdentity,
+  Completion,
+  EncodedRangeResponse,
+  RequestContext,
+} from "./server-api.ts";
 import {
   executeReadOnlyTxn,
   executeReadOnlyTxnSliced,
@@ -25,6 +30,8 @@ import {
   readsKeysOnly,
 } from "./txn/execute.ts";
 import { executeRange, finishRange, isPlainRange, rangeOptions } from "./txn/range.ts";
+
+type PermissionCheck = (identity: AuthIdentity | undefined) => EtcdError | undefined;
 
 export class ReadOperations {
   readonly #core: MemberCore;
@@ -43,9 +50,13 @@ export class ReadOperations {
   }
 
   range(request: RangeRequest, context: RequestContext, done: Completion<RangeResponse>): void {
-    this.#whenRecent(request.serializable, context, (error) => {
+    this.#whenRecent(request.serializable, (error) => {
       if (error !== undefined) done(error, undefined);
-      else this.#readRange(request, done);
+      else {
+        this.#asPermitted(this.#rangeCheck(request), context, done, (answer) =>
+          this.#readRange(request, answer),
+        );
+      }
     });
   }
 
@@ -54,23 +65,58 @@ export class ReadOperations {
     context: RequestContext,
     done: Completion<EncodedRangeResponse>,
   ): void {
-    this.#whenRecent(request.serializable, context, (error) => {
+    this.#whenRecent(request.serializable, (error) => {
       if (error !== undefined) done(error, undefined);
-      else this.#readEncoded(request, done);
+      else {
+        this.#asPermitted(this.#rangeCheck(request), context, done, (answer) =>
+          this.#readEncoded(request, answer),
+        );
+      }
     });
   }
 
   txn(request: TxnRequest, context: RequestContext, done: Completion<TxnResponse>): void {
-    this.#whenRecent(isSerializableTxn(request), context, (error) => {
+    const check: PermissionCheck = (identity) => this.#core.permissions.txn(identity, request);
+    this.#whenRecent(isSerializableTxn(request), (error) => {
       if (error !== undefined) done(error, undefined);
-      else this.#readTxn(request, done);
+      else {
+        this.#asPermitted(check, context, done, (answer) => this.#readTxn(request, answer));
+      }
     });
   }
 
-  #whenRecent(serializable: boolean, context: RequestContext, done: Completion<void>): void {
-    const refusal = this.#core.auth.checkIdentity(context.auth);
-    if (refusal !== undefined) this.#core.failLater(done, refusal);
-    else if (!serializable) this.#core.linearizableRead(done);
+  #rangeCheck({ key, rangeEnd }: RangeRequest): PermissionCheck {
+    return (identity) => this.#core.auth.rangeRefusal(identity, "read", key, rangeEnd);
+  }
+
+  /**
+   * Runs `read` if the caller may; the answer is kept back if users or roles changed before it was
+   * complete.
+   */
+  #asPermitted<T>(
+    check: PermissionCheck,
+    context: RequestContext,
+    done: Completion<T>,
+    read: (answer: Completion<T>) => void,
+  ): void {
+    const { auth, gate } = this.#core;
+    gate.identify(context.auth, (error, identity) => {
+      const refusal = error ?? check(identity);
+      if (refusal !== undefined) done(refusal, undefined);
+      else if (identity === undefined) read(done);
+      else {
+        const { authRevision } = identity;
+        read((failure, result) => {
+          if (authRevision !== 0 && authRevision !== auth.revision) {
+            done(SERVER_ERRORS.authOldRevision, undefined);
+          } else done(failure, result);
+        });
+      }
+    });
+  }
+
+  #whenRecent(serializable: boolean, done: Completion<void>): void {
+    if (!serializable) this.#core.linearizableRead(done);
     else {
       this.#core.ports.clock.nextTurn(() =>
         this.#core.whenInstalled(() => done(this.#core.end, undefined)),

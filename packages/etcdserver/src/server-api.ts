@@ -9,6 +9,8 @@
  * - A write is acknowledged only after its log entry is durable.
  * - Top-level responses carry a complete header (cluster, member, revision, term). The responses
  *   inside a `TxnResponse` carry a header with nothing but the revision.
+ *
+ * Over 500 lines because it is the whole surface of a member.
  */
 
 import type { Clock, Disk, EtcdError, Logger, Metrics, Random } from "@etcd-ts/base";
@@ -35,16 +37,28 @@ import type {
 import type { Message } from "@etcd-ts/raft";
 import type { BackendSnapshot, MvccStore } from "@etcd-ts/storage";
 
+import type { AuthOperation, AuthResult } from "./auth/auth-store.ts";
+import type { AuthPorts } from "./auth/ports.ts";
+
 /** Tells the outcome of an operation: an error, or else the result. */
 export type Completion<T> = (error: EtcdError | undefined, result: T | undefined) => void;
 
 /** Who asks, and until when the answer matters. */
 export interface RequestContext {
-  readonly auth: AuthIdentity | undefined;
+  readonly auth: AuthClaim | undefined;
   /** On `Clock.monotonicMs`; the transport ends the call itself, the server only stops early. */
   readonly deadlineMs: number | undefined;
 }
 
+/** Who a caller says it is, before that is looked into. */
+export type AuthClaim =
+  | { readonly kind: "token"; readonly token: string }
+  /** The common name of a client certificate the transport has verified. */
+  | { readonly kind: "certificate"; readonly commonName: string }
+  /** The member itself, which may do what root may. */
+  | { readonly kind: "member" };
+
+/** Who a caller is, and the revision of the auth store that was true for. */
 export interface AuthIdentity {
   readonly username: string;
   readonly authRevision: number;
@@ -52,6 +66,9 @@ export interface AuthIdentity {
 
 /** The context of work the member starts itself. */
 export const INTERNAL_CONTEXT: RequestContext = { auth: undefined, deadlineMs: undefined };
+
+/** The same with the rights of root. */
+export const ROOT_CONTEXT: RequestContext = { auth: { kind: "member" }, deadlineMs: undefined };
 
 export interface ServerPorts {
   readonly disk: Disk;
@@ -65,6 +82,8 @@ export interface ServerPorts {
   readonly questions?: PeerQuestions | undefined;
   /** Where members of a new cluster find each other; undefined: the configuration names them. */
   readonly discovery?: Discovery | undefined;
+  /** Undefined: users have no passwords, and there are no tokens. */
+  readonly auth?: AuthPorts | undefined;
 }
 
 /**
@@ -258,7 +277,11 @@ export interface PeerQuestions {
     timeoutMs: number,
   ): Promise<LeaseTimeToLiveResult>;
   /** @returns the members after it */
-  promoteMember(peerURL: string, id: bigint, timeoutMs: number): Promise<readonly MemberInfo[]>;
+  promoteMember(
+    peerURL: string,
+    request: { readonly id: bigint; readonly token: string | undefined },
+    timeoutMs: number,
+  ): Promise<readonly MemberInfo[]>;
   hashKV(
     peerURL: string,
     request: { readonly clusterID: bigint; readonly revision: number },
@@ -439,11 +462,14 @@ export interface ServerOperations {
     context: RequestContext,
     done: Completion<readonly AlarmMember[]>,
   ): void;
-  status(context: RequestContext): StatusResult;
+  status(context: RequestContext, done: Completion<StatusResult>): void;
+  /** The same for the member's own use. */
+  currentStatus(): StatusResult;
   /** CRC-32C over the whole backend. */
   hash(context: RequestContext, done: Completion<number>): void;
   hashKV(revision: number, context: RequestContext, done: Completion<HashKVResult>): void;
-  defragment(context: RequestContext, done: Completion<void>): void;
+  /** @param begin - called before it starts, if the caller may */
+  defragment(context: RequestContext, begin: () => void, done: Completion<void>): void;
   /** Storage version as text ("" if unknown), and the image of the backend. */
   snapshot(context: RequestContext): Promise<{ version: string; image: BackendSnapshot }>;
   moveLeader(targetID: bigint, context: RequestContext, done: Completion<void>): void;
@@ -454,12 +480,42 @@ export interface ServerOperations {
     done: Completion<{ readonly version: string }>,
   ): void;
 
-  authStatus(context: RequestContext, done: Completion<AuthStatusResult>): void;
-  /** Any other call of the Auth service, by its gRPC name, e.g. "UserAdd". */
-  authCall(method: string, context: RequestContext, done: Completion<never>): void;
+  /** A call of the Auth service; passwords in it are hashed before they go anywhere. */
+  authCall(
+    operation: AuthCallOperation,
+    context: RequestContext,
+    done: Completion<AuthResponse>,
+  ): void;
+  /** A token for a user who knows the password. */
+  authenticate(
+    credentials: { readonly name: string; readonly password: string },
+    done: Completion<AuthTokenResponse>,
+  ): void;
+  /** Asks on behalf of a watch; maybe settles before it returns, so that requests keep order. */
+  watchPermit(
+    range: { readonly key: Uint8Array; readonly rangeEnd: Uint8Array },
+    context: RequestContext,
+    done: Completion<WatchPermit>,
+  ): void;
+  readonly isAuthEnabled: boolean;
 }
 
-export interface AuthStatusResult {
-  readonly enabled: boolean;
-  readonly authRevision: number;
+/** What the Auth service asks for, but for Authenticate. */
+export type AuthCallOperation = Exclude<AuthOperation, { readonly kind: "authenticate" }>;
+
+export interface AuthResponse {
+  /** Of the store when the operation was applied, and nothing else. */
+  readonly header: ResponseHeader;
+  readonly result: AuthResult;
+}
+
+export interface AuthTokenResponse {
+  readonly header: ResponseHeader;
+  readonly token: string;
+}
+
+/** The permission to watch a range; it may be lost while the watch goes on. */
+export interface WatchPermit {
+  /** Undefined while the watch may go on; cheap as long as no user or role changes. */
+  refusal(): EtcdError | undefined;
 }

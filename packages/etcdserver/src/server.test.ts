@@ -18,7 +18,6 @@ import type {
 import { MemberFixture, bytes, promised, text } from "./member-fixture.ts";
 import { INTERNAL_CONTEXT } from "./server-api.ts";
 import type {
-  AuthStatusResult,
   LeaseTimeToLiveResult,
   MemberChangeResult,
   MemberListResult,
@@ -225,9 +224,7 @@ describe("quota and alarms", () => {
     expect(failures).toEqual([RPC_ERRORS.noSpace]);
     const { memberID } = member.server.facts();
     expect(await alarm(member, AlarmAction.GET)).toEqual([{ memberID, alarm: AlarmType.NOSPACE }]);
-    expect(member.server.status(INTERNAL_CONTEXT).errors).toEqual([
-      `memberID:${memberID} alarm:NOSPACE `,
-    ]);
+    expect(member.server.currentStatus().errors).toEqual([`memberID:${memberID} alarm:NOSPACE `]);
     // The quota of the API aside, apply itself refuses to grow.
     await expect(grant(member, 5n, 60)).rejects.toBe(RPC_ERRORS.noSpace);
     await member.restart();
@@ -241,10 +238,12 @@ describe("quota and alarms", () => {
     await member.call((context, done) =>
       member.server.compact({ revision, physical: true }, context, done),
     );
-    await member.call<void>((context, done) => member.server.defragment(context, done));
+    await member.call<void>((context, done) =>
+      member.server.defragment(context, () => undefined, done),
+    );
     expect(await alarm(member, AlarmAction.DEACTIVATE, AlarmType.NOSPACE)).toHaveLength(1);
     await member.put("after", "1");
-    expect(member.server.status(INTERNAL_CONTEXT).errors).toEqual([]);
+    expect(member.server.currentStatus().errors).toEqual([]);
   });
 
   test("while the cluster is corrupt, keys are not touched through the log", async () => {
@@ -369,7 +368,7 @@ describe("starting", () => {
       ]),
     );
     expect(member.server.facts().clusterVersion).toBe("3.6.0");
-    expect(member.server.status(INTERNAL_CONTEXT).storageVersion).toBe("3.6.0");
+    expect(member.server.currentStatus().storageVersion).toBe("3.6.0");
     const { members } = await member.call<MemberListResult>((context, done) =>
       member.server.memberList(true, context, done),
     );
@@ -475,30 +474,18 @@ describe("membership and maintenance", () => {
     await expect(downgrade(7, "3.5")).rejects.toBe(SERVER_ERRORS.unknownMethod);
     expect(await downgrade(2, "")).toEqual({ version: "3.6" });
     await downgrade(1, "3.5.0");
-    expect(member.server.status(INTERNAL_CONTEXT).downgrade).toEqual({
+    expect(member.server.currentStatus().downgrade).toEqual({
       enabled: true,
       targetVersion: "3.5.0",
     });
     await expect(downgrade(1, "3.5.0")).rejects.toBe(SERVER_ERRORS.downgradeInProcess);
     await member.clock.advanceSettled(15_000);
     expect(member.server.facts().clusterVersion).toBe("3.5.0");
-    expect(member.server.status(INTERNAL_CONTEXT).storageVersion).toBe("3.5.0");
+    expect(member.server.currentStatus().storageVersion).toBe("3.5.0");
     expect(await downgrade(2, "")).toEqual({ version: "3.5" });
     await member.clock.advanceSettled(15_000);
     expect(member.server.facts().clusterVersion).toBe("3.6.0");
-    expect(member.server.status(INTERNAL_CONTEXT).storageVersion).toBe("3.6.0");
-  });
-
-  test("authentication is off, and what is not built is refused by name", async () => {
-    const member = await started();
-    const status = await member.call<AuthStatusResult>((context, done) =>
-      member.server.authStatus(context, done),
-    );
-    expect(status).toEqual({ enabled: false, authRevision: 1 });
-    const call = (method: string): Promise<never> =>
-      member.call((context, done) => member.server.authCall(method, context, done));
-    await expect(call("Authenticate")).rejects.toBe(SERVER_ERRORS.authNotEnabled);
-    await expect(call("UserAdd")).rejects.toThrow("Auth.UserAdd is not implemented");
+    expect(member.server.currentStatus().storageVersion).toBe("3.6.0");
   });
 
   test("a saved image holds everything put before", async () => {

@@ -10,7 +10,7 @@
  */
 
 import { EtcdError, invariant } from "@etcd-ts/base";
-import { RPC_ERRORS, SERVER_ERRORS, SERVER_VERSION } from "@etcd-ts/api";
+import { AlarmAction, RPC_ERRORS, SERVER_ERRORS, SERVER_VERSION } from "@etcd-ts/api";
 import type {
   AlarmMember,
   AlarmRequest,
@@ -35,7 +35,7 @@ import type {
 import type { BackendSnapshot, MvccStore } from "@etcd-ts/storage";
 
 import type { ApplyResponse, ApplyResult } from "./apply/request-applier.ts";
-import { unimplementedAuthCall } from "./auth/auth-store.ts";
+import { AuthOperations } from "./auth/auth-operations.ts";
 import { bootstrap } from "./bootstrap.ts";
 import { ClusterOperations } from "./cluster-operations.ts";
 import { startAutoCompaction } from "./compactor/compactor.ts";
@@ -51,7 +51,9 @@ import { PeriodicTasks } from "./periodic-tasks.ts";
 import { LEASE_COST_BYTES, putCost, txnCost } from "./quota/quota.ts";
 import { ReadOperations } from "./read-operations.ts";
 import type {
-  AuthStatusResult,
+  AuthCallOperation,
+  AuthResponse,
+  AuthTokenResponse,
   Completion,
   DowngradeOperation,
   EncodedRangeResponse,
@@ -66,6 +68,7 @@ import type {
   ServerOperations,
   ServerPorts,
   StatusResult,
+  WatchPermit,
 } from "./server-api.ts";
 import { isReadOnlyTxn } from "./txn/execute.ts";
 import { VERSION_INTERVAL_MS, VersionMonitor } from "./version-monitor.ts";
@@ -83,6 +86,7 @@ export class EtcdServer implements ServerOperations {
   readonly #expiry: LeaseExpiry;
   readonly #reads: ReadOperations;
   readonly #leases: LeaseOperations;
+  readonly #auth: AuthOperations;
   readonly #cluster: ClusterOperations;
   readonly #maintenance: MaintenanceOperations;
   readonly #ready: Promise<void>;
@@ -97,8 +101,7 @@ export class EtcdServer implements ServerOperations {
   /**
    * Opens a member on its data directory, making it if it is new.
    *
-   * @throws {BootstrapError | CorruptionError | DiskError | WalError | AuthUnavailableError} naming
-   *   the file that is wrong
+   * @throws {BootstrapError | CorruptionError | DiskError | WalError} naming the file that is wrong
    */
   static async open(
     config: ServerConfig,
@@ -143,6 +146,7 @@ export class EtcdServer implements ServerOperations {
     this.#expiry = new LeaseExpiry(core);
     this.#reads = new ReadOperations(core);
     this.#leases = new LeaseOperations(core);
+    this.#auth = new AuthOperations(core);
     this.#cluster = new ClusterOperations(core);
     this.#leadership = new Leadership(core);
     this.#checks = new CorruptionChecks(core);
@@ -251,18 +255,20 @@ export class EtcdServer implements ServerOperations {
     context: RequestContext,
     done: Completion<CompactionResponse>,
   ): void {
-    this.#core.propose({ kind: "compaction", request }, context, (error, result) => {
-      if (error !== undefined) {
-        done(error, undefined);
-        return;
-      }
-      const answer = (): void => {
-        done(undefined, { header: this.#core.header(this.store.currentRevision) });
-      };
-      if (request.physical && result?.compaction !== undefined) {
-        this.#whenGone(result.compaction.finished, answer, done);
-      } else answer();
-    });
+    this.#core.gate.whenAdmin(context, done, () =>
+      this.#core.propose({ kind: "compaction", request }, context, (error, result) => {
+        if (error !== undefined) {
+          done(error, undefined);
+          return;
+        }
+        const answer = (): void => {
+          done(undefined, { header: this.#core.header(this.store.currentRevision) });
+        };
+        if (request.physical && result?.compaction !== undefined) {
+          this.#whenGone(result.compaction.finished, answer, done);
+        } else answer();
+      }),
+    );
   }
 
   linearizableRead(_context: RequestContext, done: Completion<void>): void {
@@ -276,7 +282,9 @@ export class EtcdServer implements ServerOperations {
   ): void {
     if (!this.#isWithinQuota(LEASE_COST_BYTES, done)) return;
     const id = request.id === 0n ? this.#leases.chooseID() : request.id;
-    this.#propose({ kind: "leaseGrant", request: { ...request, id } }, context, done);
+    this.#core.gate.whenUser(context, done, () =>
+      this.#propose({ kind: "leaseGrant", request: { ...request, id } }, context, done),
+    );
   }
 
   leaseRevoke(
@@ -284,58 +292,63 @@ export class EtcdServer implements ServerOperations {
     context: RequestContext,
     done: Completion<LeaseRevokeResponse>,
   ): void {
-    this.#propose({ kind: "leaseRevoke", request }, context, done);
+    this.#core.gate.whenUser(context, done, () =>
+      this.#propose({ kind: "leaseRevoke", request }, context, done),
+    );
   }
 
-  leaseRenew(id: bigint, _context: RequestContext, done: Completion<number>): void {
-    this.#leases.renew(id, done);
+  leaseRenew(id: bigint, context: RequestContext, done: Completion<number>): void {
+    this.#leases.renew(id, context, done);
   }
 
   leaseTimeToLive(
     id: bigint,
     withKeys: boolean,
-    _context: RequestContext,
+    context: RequestContext,
     done: Completion<LeaseTimeToLiveResult>,
   ): void {
-    this.#leases.timeToLive(id, withKeys, done);
+    this.#leases.timeToLive(id, withKeys, context, done);
   }
 
-  leaseLeases(_context: RequestContext, done: Completion<readonly bigint[]>): void {
-    this.#leases.list(done);
+  leaseLeases(context: RequestContext, done: Completion<readonly bigint[]>): void {
+    this.#leases.list(context, done);
   }
 
   memberList(
     linearizable: boolean,
-    _context: RequestContext,
+    context: RequestContext,
     done: Completion<MemberListResult>,
   ): void {
-    this.#cluster.list(linearizable, done);
+    this.#cluster.list(linearizable, (error, result) => {
+      if (error !== undefined) done(error, undefined);
+      else this.#core.gate.whenUser(context, done, () => done(undefined, result));
+    });
   }
 
   memberAdd(
     peerURLs: readonly string[],
     isLearner: boolean,
-    _context: RequestContext,
+    context: RequestContext,
     done: Completion<MemberChangeResult>,
   ): void {
-    this.#cluster.add(peerURLs, isLearner, done);
+    this.#core.gate.whenAdmin(context, done, () => this.#cluster.add(peerURLs, isLearner, done));
   }
 
-  memberRemove(id: bigint, _context: RequestContext, done: Completion<MemberChangeResult>): void {
-    this.#cluster.remove(id, done);
+  memberRemove(id: bigint, context: RequestContext, done: Completion<MemberChangeResult>): void {
+    this.#core.gate.whenAdmin(context, done, () => this.#cluster.remove(id, done));
   }
 
   memberUpdate(
     id: bigint,
     peerURLs: readonly string[],
-    _context: RequestContext,
+    context: RequestContext,
     done: Completion<MemberChangeResult>,
   ): void {
-    this.#cluster.update(id, peerURLs, done);
+    this.#core.gate.whenAdmin(context, done, () => this.#cluster.update(id, peerURLs, done));
   }
 
-  memberPromote(id: bigint, _context: RequestContext, done: Completion<MemberChangeResult>): void {
-    this.#cluster.promote(id, done);
+  memberPromote(id: bigint, context: RequestContext, done: Completion<MemberChangeResult>): void {
+    this.#core.gate.whenAdmin(context, done, () => this.#cluster.promote(id, context, done));
   }
 
   alarm(
@@ -343,54 +356,83 @@ export class EtcdServer implements ServerOperations {
     context: RequestContext,
     done: Completion<readonly AlarmMember[]>,
   ): void {
-    this.#maintenance.alarm(request, context, done);
+    const run = (): void => this.#maintenance.alarm(request, context, done);
+    if (request.action === AlarmAction.GET) this.#core.gate.whenUser(context, done, run);
+    else this.#core.gate.whenAdmin(context, done, run);
   }
 
-  status(_context: RequestContext): StatusResult {
+  /** For the member's own use. */
+  currentStatus(): StatusResult {
     return this.#maintenance.status();
   }
 
-  hash(_context: RequestContext, done: Completion<number>): void {
-    this.#maintenance.hash(done);
+  status(context: RequestContext, done: Completion<StatusResult>): void {
+    this.#core.gate.whenUser(context, done, () => done(undefined, this.currentStatus()));
   }
 
-  hashKV(revision: number, _context: RequestContext, done: Completion<HashKVResult>): void {
-    this.#maintenance.hashKV(revision, done);
+  hash(context: RequestContext, done: Completion<number>): void {
+    this.#core.gate.whenAdmin(context, done, () => this.#maintenance.hash(done));
   }
 
-  defragment(_context: RequestContext, done: Completion<void>): void {
-    this.#maintenance.defragment(done);
+  hashKV(revision: number, context: RequestContext, done: Completion<HashKVResult>): void {
+    this.#core.gate.whenAdmin(context, done, () => this.#maintenance.hashKV(revision, done));
   }
 
-  snapshot(_context: RequestContext): Promise<{ version: string; image: BackendSnapshot }> {
-    return this.#maintenance.snapshot();
+  defragment(context: RequestContext, begin: () => void, done: Completion<void>): void {
+    this.#core.gate.whenAdmin(context, done, () => {
+      begin();
+      this.#maintenance.defragment(done);
+    });
   }
 
+  snapshot(context: RequestContext): Promise<{ version: string; image: BackendSnapshot }> {
+    return new Promise((resolve, reject) => {
+      const refuse: Completion<void> = (error) => reject(error);
+      this.#core.gate.whenAdmin(context, refuse, () => resolve(this.#maintenance.snapshot()));
+    });
+  }
+
+  /** Whoever may not, is not told who leads either. */
   moveLeader(targetID: bigint, context: RequestContext, done: Completion<void>): void {
-    this.#leadership.move(targetID, context.deadlineMs, done);
+    this.#core.gate.whenAdmin(context, done, () => {
+      if (!this.#core.isLeader) this.#core.failLater(done, SERVER_ERRORS.notLeader);
+      else this.#leadership.move(targetID, context.deadlineMs, done);
+    });
   }
 
   downgrade(
     request: DowngradeOperation,
-    _context: RequestContext,
+    context: RequestContext,
     done: Completion<{ readonly version: string }>,
   ): void {
-    this.#maintenance.downgrade(request, done);
+    this.#core.gate.whenAdmin(context, done, () => this.#maintenance.downgrade(request, done));
   }
 
-  authStatus(_context: RequestContext, done: Completion<AuthStatusResult>): void {
-    this.#core.linearizableRead((error) => {
-      const { isEnabled, revision } = this.#core.auth;
-      if (error !== undefined) done(error, undefined);
-      else done(undefined, { enabled: isEnabled, authRevision: revision });
-    });
+  get isAuthEnabled(): boolean {
+    return this.#core.auth.isEnabled;
   }
 
-  authCall(method: string, _context: RequestContext, done: Completion<never>): void {
-    this.#core.failLater(
-      done,
-      method === "Authenticate" ? SERVER_ERRORS.authNotEnabled : unimplementedAuthCall(method),
-    );
+  authCall(
+    operation: AuthCallOperation,
+    context: RequestContext,
+    done: Completion<AuthResponse>,
+  ): void {
+    this.#auth.hashed(operation, context, done, (ready) => this.#propose(ready, context, done));
+  }
+
+  authenticate(
+    credentials: { readonly name: string; readonly password: string },
+    done: Completion<AuthTokenResponse>,
+  ): void {
+    this.#auth.authenticate(credentials, done);
+  }
+
+  watchPermit(
+    range: { readonly key: Uint8Array; readonly rangeEnd: Uint8Array },
+    context: RequestContext,
+    done: Completion<WatchPermit>,
+  ): void {
+    this.#auth.watchPermit(range, context, done);
   }
 
   #propose<T extends ApplyResponse & { readonly header: ResponseHeader | undefined }>(

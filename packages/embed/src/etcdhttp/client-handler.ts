@@ -66,7 +66,7 @@ function serveMetricsAndHealth(
 
 /** The body of `/version`, on client and peer listeners. */
 export function versionJSON(server: ServerOperations): string {
-  const { storageVersion } = server.status({ auth: undefined, deadlineMs: undefined });
+  const { storageVersion } = server.currentStatus();
   return JSON.stringify({
     etcdserver: SERVER_VERSION,
     etcdcluster: server.facts().clusterVersion ?? "not_decided",

@@ -90,7 +90,7 @@ export class HealthEndpoints {
   #context(): RequestContext {
     const { clock, electionTimeoutMs } = this.#options;
     return {
-      auth: undefined,
+      auth: { kind: "member" },
       deadlineMs: clock.monotonicMs() + requestTimeoutMs({ electionTimeoutMs }),
     };
   }

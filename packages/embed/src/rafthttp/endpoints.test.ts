@@ -279,7 +279,7 @@ describe("questions of other members", () => {
     };
   const server = {
     facts: () => ({ clusterID: CLUSTER_ID, clusterVersion: "3.6.0", isLeader: script.isLeader }),
-    status: () => ({
+    currentStatus: () => ({
       storageVersion: "3.6.0",
       downgrade: { enabled: true, targetVersion: "3.5.0" },
     }),

@@ -9,9 +9,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 import { EtcdError, hexFromID } from "@etcd-ts/base";
 import type { Clock, Logger } from "@etcd-ts/base";
-import { encodeMembers, INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
+import { encodeMembers, ROOT_CONTEXT } from "@etcd-ts/etcdserver";
 import type {
-  AuthIdentity,
+  AuthClaim,
   Completion,
   Member,
   MemberInfo,
@@ -51,8 +51,6 @@ export interface PeerHandlerOptions {
   readonly logger: Logger;
   /** For linearizable questions; etcd: 5 s and two elections. */
   readonly requestTimeoutMs: number;
-  /** Who a token of the auth service belongs to; undefined if to nobody. */
-  readonly authenticate?: (token: string) => AuthIdentity | undefined;
   readonly bodyTimeoutMs?: number;
 }
 
@@ -104,7 +102,7 @@ class PeerEndpoints {
     response.setHeader("X-Etcd-Cluster-ID", hexFromID(this.#server.facts().clusterID));
   }
 
-  #context(timeoutMs: number, auth?: AuthIdentity): RequestContext {
+  #context(timeoutMs: number, auth: AuthClaim | undefined): RequestContext {
     return { auth, deadlineMs: this.#options.clock.monotonicMs() + timeoutMs };
   }
 
@@ -116,7 +114,7 @@ class PeerEndpoints {
   #members(request: IncomingMessage, response: ServerResponse): void {
     if (!allowMethod(request, response, "GET")) return;
     this.#nameCluster(response);
-    this.#server.memberList(false, INTERNAL_CONTEXT, (error, list) => {
+    this.#server.memberList(false, ROOT_CONTEXT, (error, list) => {
       if (error !== undefined) replyError(response, 500, error.message);
       else replyMembers(response, list!.members);
     });
@@ -132,7 +130,7 @@ class PeerEndpoints {
       return;
     }
     const token = headerOf(request.headers, "authorization");
-    const auth = token === "" ? undefined : this.#options.authenticate?.(token);
+    const auth: AuthClaim | undefined = token === "" ? undefined : { kind: "token", token };
     const context = this.#context(this.#options.requestTimeoutMs, auth);
     this.#server.memberPromote(id, context, (error, result) => {
       if (error === undefined) {
@@ -169,7 +167,7 @@ class PeerEndpoints {
       refuse(request, response, 400, "error unmarshalling request");
       return;
     }
-    this.#server.hashKV(revision, INTERNAL_CONTEXT, (error, result) => {
+    this.#server.hashKV(revision, ROOT_CONTEXT, (error, result) => {
       if (error !== undefined) {
         this.#options.logger.warn("failed to get hashKV", {
           "requested-revision": revision,
@@ -267,7 +265,9 @@ class PeerEndpoints {
       isAnswered = true;
       replyError(response, 408, LEASE_CATCH_UP_TEXT);
     });
-    ask(this.#context(LEASE_APPLY_TIMEOUT_MS), (error, result) => {
+    // The member that asks has looked into the rights of its client.
+    const context = this.#context(LEASE_APPLY_TIMEOUT_MS, ROOT_CONTEXT.auth);
+    ask(context, (error, result) => {
       timer.cancel();
       if (isAnswered) return;
       if (error === undefined) {
@@ -286,13 +286,13 @@ class PeerEndpoints {
     if (!allowMethod(request, response, "GET")) return;
     this.#nameCluster(response);
     const server = this.#server;
-    const context = this.#context(this.#options.requestTimeoutMs);
+    const context = this.#context(this.#options.requestTimeoutMs, ROOT_CONTEXT.auth);
     server.linearizableRead(context, (error) => {
       if (error !== undefined) {
         replyError(response, 500, `failed linearized read: ${error.message}`);
         return;
       }
-      const { enabled } = server.status(INTERNAL_CONTEXT).downgrade;
+      const { enabled } = server.currentStatus().downgrade;
       reply(response, 200, "text/plain", String(enabled));
     });
   }

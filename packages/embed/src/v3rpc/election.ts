@@ -40,6 +40,7 @@ import {
   Session,
   sessionKey,
 } from "./session.ts";
+import type { EventFeed } from "./session.ts";
 
 type ObserveCall = StreamCall<LeaderRequest, LeaderResponse>;
 
@@ -198,7 +199,7 @@ async function observe(session: Session, call: ObserveCall, prefix: Uint8Array):
   for (;;) {
     const { header, kv } = await nextLeader(session, prefix);
     await send(header, kv);
-    const feed = session.feed(kv.key, EMPTY_BYTES, header.revision + 1);
+    const feed = await session.feed(kv.key, EMPTY_BYTES, header.revision + 1);
     try {
       await observeOne(feed, (revision, changed) => send({ ...header, revision }, changed));
     } finally {
@@ -209,7 +210,7 @@ async function observe(session: Session, call: ObserveCall, prefix: Uint8Array):
 
 /** Tells each value until the key is deleted. */
 async function observeOne(
-  feed: ReturnType<Session["feed"]>,
+  feed: EventFeed,
   tell: (revision: number, kv: KeyValue) => Promise<void>,
 ): Promise<void> {
   for (;;) {
@@ -230,7 +231,7 @@ async function nextLeader(
   session.life.throwIfEnded();
   if (kvs[0] !== undefined) return { header: header!, kv: kvs[0] };
   const { key, rangeEnd } = prefixRange(prefix);
-  const feed = session.feed(key, rangeEnd, header!.revision);
+  const feed = await session.feed(key, rangeEnd, header!.revision);
   try {
     for (;;) {
       const { events } = await feed.next();

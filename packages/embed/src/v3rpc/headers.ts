@@ -9,8 +9,10 @@
 import { generatedHeader, rpcErrorFrom } from "@etcd-ts/api";
 import type { generatedKeyValue } from "@etcd-ts/api";
 import { INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
-import type { Completion, RequestContext, ServerOperations } from "@etcd-ts/etcdserver";
+import type { AuthClaim, Completion, RequestContext, ServerOperations } from "@etcd-ts/etcdserver";
 import type { CallContext, UnaryCall } from "@etcd-ts/rpc";
+
+const BEARER = "Bearer ";
 
 /** The header in messages that are used as generated. */
 export type GeneratedHeader = ReturnType<typeof generatedHeader>;
@@ -19,7 +21,25 @@ export type GeneratedKeyValue = ReturnType<typeof generatedKeyValue>;
 /** Who asks, and until when. */
 export function contextOf(call: CallContext): RequestContext {
   const { deadlineMs } = call;
-  return deadlineMs === undefined ? INTERNAL_CONTEXT : { auth: undefined, deadlineMs };
+  const auth = claimOf(call);
+  if (auth === undefined && deadlineMs === undefined) return INTERNAL_CONTEXT;
+  return { auth, deadlineMs };
+}
+
+/**
+ * A token comes before a certificate. Through the gateway there are only tokens: its certificate,
+ * if any, is not that of the caller.
+ */
+function claimOf({ metadata, peer }: CallContext): AuthClaim | undefined {
+  const token = metadata.get("token") ?? metadata.get("authorization");
+  if (token !== undefined) {
+    return {
+      kind: "token",
+      token: token.startsWith(BEARER) ? token.slice(BEARER.length) : token,
+    };
+  }
+  if (peer.commonName === undefined || metadata.has("grpcgateway-accept")) return undefined;
+  return { kind: "certificate", commonName: peer.commonName };
 }
 
 /** A complete header at the store's revision. */

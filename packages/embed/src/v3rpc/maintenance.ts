@@ -1,6 +1,7 @@
 /** The Maintenance service: what an operator asks of one member. */
 
-import { Maintenance, rpcErrorFrom, RPC_ERRORS } from "@etcd-ts/api";
+import { Maintenance, rpcErrorFrom } from "@etcd-ts/api";
+import type { StatusResult } from "@etcd-ts/etcdserver";
 import type { HealthService } from "@etcd-ts/rpc";
 
 import { answer, contextOf, headerAt, headerNow } from "./headers.ts";
@@ -24,10 +25,6 @@ export function registerMaintenance(parts: ServiceParts, health: HealthService):
   registerDefragment(parts, health);
   table.stream(Maintenance.Snapshot, (call) => call.onMessage(() => sendSnapshot(parts, call)));
   table.unary(Maintenance.MoveLeader, (request, call) => {
-    if (!server.facts().isLeader) {
-      call.fail(RPC_ERRORS.notLeader);
-      return;
-    }
     const respond = answer(call, () => ({
       $typeName: "etcdserverpb.MoveLeaderResponse" as const,
     }));
@@ -48,9 +45,8 @@ export function registerMaintenance(parts: ServiceParts, health: HealthService):
 
 function registerStatus({ table, server }: ServiceParts): void {
   table.unary(Maintenance.Status, (_request, call) => {
-    const status = server.status(contextOf(call));
-    call.respond({
-      $typeName: "etcdserverpb.StatusResponse",
+    const respond = answer(call, (status: StatusResult) => ({
+      $typeName: "etcdserverpb.StatusResponse" as const,
       header: headerNow(server),
       version: status.version,
       dbSize: BigInt(status.dbSizeBytes),
@@ -64,11 +60,12 @@ function registerStatus({ table, server }: ServiceParts): void {
       storageVersion: status.storageVersion,
       dbSizeQuota: BigInt(status.dbSizeQuotaBytes),
       downgradeInfo: {
-        $typeName: "etcdserverpb.DowngradeInfo",
+        $typeName: "etcdserverpb.DowngradeInfo" as const,
         enabled: status.downgrade.enabled,
         targetVersion: status.downgrade.targetVersion,
       },
-    });
+    }));
+    server.status(contextOf(call), respond);
   });
 }
 
@@ -113,11 +110,15 @@ function registerDefragment(parts: ServiceParts, health: HealthService): void {
     });
   };
   table.unary(Maintenance.Defragment, (_request, call) => {
-    logger.info("starting defragment");
-    running++;
-    setServing(false, "defrag is active");
-    server.defragment(contextOf(call), (error) => {
-      running--;
+    let hasBegun = false;
+    const begin = (): void => {
+      hasBegun = true;
+      logger.info("starting defragment");
+      running++;
+      setServing(false, "defrag is active");
+    };
+    server.defragment(contextOf(call), begin, (error) => {
+      if (hasBegun) running--;
       if (running === 0) setServing(true);
       if (error === undefined) {
         logger.info("finished defragment");

@@ -34,7 +34,7 @@ import type {
 import { bytesFromLatin1, concatBytes, EMPTY_BYTES, invariant } from "@etcd-ts/base";
 import type { EtcdError } from "@etcd-ts/base";
 import { checkDeleteRangeRequest, checkTxnRequest, INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
-import type { Completion, RequestContext } from "@etcd-ts/etcdserver";
+import type { Completion, RequestContext, WatchPermit } from "@etcd-ts/etcdserver";
 import type { UnaryCall } from "@etcd-ts/rpc";
 import type { WatchBatch } from "@etcd-ts/storage";
 
@@ -144,7 +144,7 @@ export class Session {
   }
 
   async #waitForDelete(key: Uint8Array, fromRevision: number): Promise<void> {
-    const feed = this.feed(key, EMPTY_BYTES, fromRevision);
+    const feed = await this.feed(key, EMPTY_BYTES, fromRevision);
     try {
       for (;;) {
         const { events } = await feed.next();
@@ -155,9 +155,13 @@ export class Session {
     }
   }
 
-  /** The events of a range from a revision on. */
-  feed(key: Uint8Array, rangeEnd: Uint8Array, fromRevision: number): EventFeed {
-    return new EventFeed(this.#parts, this.life, key, rangeEnd, fromRevision);
+  /** The events of a range from a revision on, for those who may read it. */
+  async feed(key: Uint8Array, rangeEnd: Uint8Array, fromRevision: number): Promise<EventFeed> {
+    const permit = await this.#ask<WatchPermit>((done) =>
+      this.#parts.server.watchPermit({ key, rangeEnd }, this.#context, done),
+    );
+    this.life.throwIfEnded();
+    return new EventFeed(this.#parts, this.life, { key, rangeEnd, fromRevision, permit });
   }
 
   #ask<T>(run: (done: Completion<T>) => void): Promise<T> {
@@ -178,22 +182,29 @@ export function ignoreStatus(error: unknown): void {
 /** Work that has to be done although its call is over. */
 export const CLEANUP_CONTEXT = INTERNAL_CONTEXT;
 
+interface FeedOptions {
+  readonly key: Uint8Array;
+  readonly rangeEnd: Uint8Array;
+  readonly fromRevision: number;
+  readonly permit: WatchPermit;
+}
+
 /** One watch, read batch by batch. */
 export class EventFeed {
   readonly #life: CallLife;
   readonly #stream: ReturnType<ServiceParts["server"]["store"]["newWatchStream"]>;
+  readonly #permit: WatchPermit;
   readonly #refusal: EtcdError | undefined;
 
   constructor(
     { server }: ServiceParts,
     life: CallLife,
-    key: Uint8Array,
-    rangeEnd: Uint8Array,
-    startRevision: number,
+    { key, rangeEnd, fromRevision, permit }: FeedOptions,
   ) {
     this.#life = life;
+    this.#permit = permit;
     this.#stream = server.store.newWatchStream();
-    const begun = this.#stream.watch({ key, rangeEnd, startRevision });
+    const begun = this.#stream.watch({ key, rangeEnd, startRevision: fromRevision });
     this.#refusal = typeof begun === "number" ? undefined : begun;
   }
 
@@ -203,6 +214,8 @@ export class EventFeed {
     for (;;) {
       const batch = this.#stream.take(1)[0] ?? (await this.#wait());
       if (batch.compactRevision > 0) throw asClientWasTold(SERVER_ERRORS.compacted);
+      const refusal = this.#permit.refusal();
+      if (refusal !== undefined) throw asClientWasTold(refusal);
       if (batch.events.length > 0) return batch;
     }
   }

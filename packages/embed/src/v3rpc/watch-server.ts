@@ -11,14 +11,23 @@
  * - The progress timer runs only while a watch of the call asked for it.
  */
 
-import { EventType, FilterType, RPC_ERRORS, Watch } from "@etcd-ts/api";
+import {
+  EventType,
+  FilterType,
+  rpcErrorFrom,
+  RPC_ERRORS,
+  SERVER_ERRORS,
+  Watch,
+} from "@etcd-ts/api";
 import type { Event, WatchCreateRequest, WatchRequest, WatchResponse } from "@etcd-ts/api";
 import type { EtcdError, Timer } from "@etcd-ts/base";
 import { randomBelow } from "@etcd-ts/base";
+import type { WatchPermit } from "@etcd-ts/etcdserver";
 import type { StreamCall } from "@etcd-ts/rpc";
 import { WATCH_ID_NONE } from "@etcd-ts/storage";
 import type { WatchBatch, WatchStream } from "@etcd-ts/storage";
 
+import { contextOf } from "./headers.ts";
 import { REQUEST_OVERHEAD_BYTES } from "./parts.ts";
 import type { ServiceParts } from "./parts.ts";
 import { StreamFailures } from "./stream-failures.ts";
@@ -42,6 +51,7 @@ interface WatchWishes {
   readonly prevKV: boolean;
   readonly fragment: boolean;
   readonly progressNotify: boolean;
+  readonly permit: WatchPermit | undefined;
   /** Nothing was sent since the last tick of the progress timer. */
   isIdle: boolean;
 }
@@ -55,6 +65,8 @@ class WatchSession {
   #progressWatches = 0;
   #progressTimer: Timer | undefined;
   #isBlocked = false;
+  /** The permission of a new watch is being looked into. */
+  #isAsking = false;
   #isSending = false;
   #isClosed = false;
 
@@ -92,7 +104,33 @@ class WatchSession {
   }
 
   #create(request: WatchCreateRequest): void {
-    const id = this.#begin(request);
+    if (request.startRevision < 0) {
+      this.#answerCreate(request, RPC_ERRORS.compacted.message, undefined);
+      return;
+    }
+    // Permission is for the range as it was asked for; what it means is settled afterwards.
+    const { key, rangeEnd } = request;
+    const range = { key: key.length === 0 ? FIRST_KEY : key, rangeEnd };
+    const context = contextOf(this.#call);
+    this.#isAsking = true;
+    let isLater = false;
+    this.#parts.server.watchPermit(range, context, (error, permit) => {
+      this.#isAsking = false;
+      if (this.#isClosed) return;
+      if (error === undefined) this.#answerCreate(request, this.#begin(request), permit);
+      else this.#answerCreate(request, refusalText(error), undefined);
+      if (isLater && !this.#isBlocked) this.#call.resume();
+    });
+    isLater = true;
+    // Requests are answered in their order, also while a token is looked into.
+    if (this.#isAsking) this.#call.pause();
+  }
+
+  #answerCreate(
+    request: WatchCreateRequest,
+    id: number | string,
+    permit: WatchPermit | undefined,
+  ): void {
     if (typeof id !== "number") {
       this.#send({
         ...this.#response(WATCH_ID_NONE, this.#stream.revision()),
@@ -106,6 +144,7 @@ class WatchSession {
       prevKV: request.prevKV,
       fragment: request.fragment,
       progressNotify: request.progressNotify,
+      permit,
       isIdle: true,
     });
     if (request.progressNotify) {
@@ -119,7 +158,6 @@ class WatchSession {
 
   /** @returns the id of the new watch, or the reason why there is none */
   #begin(request: WatchCreateRequest): number | string {
-    if (request.startRevision < 0) return RPC_ERRORS.compacted.message;
     const begun: number | EtcdError = this.#stream.watch({
       watchID: request.watchID,
       key: request.key.length === 0 ? FIRST_KEY : request.key,
@@ -135,6 +173,14 @@ class WatchSession {
     if (!this.#stream.cancel(id)) return;
     this.#forget(id);
     this.#send({ ...this.#response(id, this.#stream.revision()), canceled: true });
+  }
+
+  /** Whoever lost the permission gets no more events. */
+  #revoke(id: number, cancelReason: string): void {
+    this.#stream.cancel(id);
+    this.#forget(id);
+    const response = this.#response(id, this.#stream.revision());
+    this.#send({ ...response, canceled: true, cancelReason });
   }
 
   #forget(id: number): void {
@@ -162,6 +208,11 @@ class WatchSession {
     const { watchID, compactRevision, revision } = batch;
     const watch = this.#watches.get(watchID);
     if (watch === undefined && watchID !== WATCH_ID_NONE) return;
+    const refusal = batch.events.length > 0 ? watch?.permit?.refusal() : undefined;
+    if (refusal !== undefined) {
+      this.#revoke(watchID, refusalText(refusal));
+      return;
+    }
     const events = watch?.prevKV === true ? this.#withPrevious(batch.events) : batch.events;
     const response = {
       // A watch that lost its place is told no revision, as in etcd.
@@ -211,7 +262,7 @@ class WatchSession {
     if (!this.#isBlocked || this.#isClosed) return;
     this.#isBlocked = false;
     this.#sendBatches();
-    if (!this.#isBlocked) this.#call.resume();
+    if (!this.#isBlocked && !this.#isAsking) this.#call.resume();
   }
 
   #startProgress(): void {
@@ -242,3 +293,16 @@ class WatchSession {
     this.#watches.clear();
   }
 }
+
+/** What a watch is told that may not be: etcd has four reasons, and gives them as Go prints them. */
+function refusalText(error: EtcdError): string {
+  const known = WATCH_REFUSALS.get(error) === undefined ? SERVER_ERRORS.permissionDenied : error;
+  return `rpc error: code = ${WATCH_REFUSALS.get(known)} desc = ${rpcErrorFrom(known).message}`;
+}
+
+const WATCH_REFUSALS: ReadonlyMap<EtcdError, string> = new Map([
+  [SERVER_ERRORS.invalidAuthToken, "Unauthenticated"],
+  [SERVER_ERRORS.authOldRevision, "InvalidArgument"],
+  [SERVER_ERRORS.userEmpty, "InvalidArgument"],
+  [SERVER_ERRORS.permissionDenied, "PermissionDenied"],
+]);

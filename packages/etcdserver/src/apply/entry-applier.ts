@@ -27,10 +27,10 @@ import type { ConfChange, ConfState, Entry } from "@etcd-ts/raft";
 import { decodeConfChangeContext, decodeMemberContext } from "../membership/index.ts";
 import type { Cluster, Member } from "../membership/index.ts";
 import type { PendingRequests } from "../pending-requests.ts";
-import type { PeerTransport } from "../server-api.ts";
+import type { AuthIdentity, PeerTransport } from "../server-api.ts";
 import type { ConsistentIndex } from "./consistent-index.ts";
 import { operationFromV2 } from "./legacy-request.ts";
-import type { ApplyResult, RequestApplier } from "./request-applier.ts";
+import type { ApplyResult, RequestApplier, StoreOperation } from "./request-applier.ts";
 import type { ApplyMeter } from "./apply-metrics.ts";
 
 const V2RequestCodec = generatedCodec(V2RequestSchema);
@@ -153,7 +153,7 @@ export class EntryApplier {
     const id = request.id === 0n ? (request.header?.id ?? 0n) : request.id;
     // What was logged before this start answers nobody, even if a fast member used its id again.
     const isAwaited = entry.index > this.#loggedIndex && this.#parts.pending.has(id);
-    const result = this.#applyOperation(request.operation, isAwaited, isNew);
+    const result = this.#applyOperation(request.operation, identityOf(request), isAwaited, isNew);
     if (isAwaited && result !== undefined) this.#answer(id, result);
     else if (isNew && result?.error === SERVER_ERRORS.noSpace) this.#raiseNoSpace(result.error);
   }
@@ -179,6 +179,7 @@ export class EntryApplier {
   /** Undefined: nobody waits, and there is nothing to do. */
   #applyOperation(
     operation: RaftOperation,
+    identity: AuthIdentity,
     isAwaited: boolean,
     isNew: boolean,
   ): ApplyResult | undefined {
@@ -187,7 +188,7 @@ export class EntryApplier {
         invariant(false, () => "not implemented apply");
         break;
       case "v2":
-        return this.#applyOperation(operationFromV2(operation.request), isAwaited, isNew);
+        return this.#applyOperation(operationFromV2(operation.request), identity, isAwaited, isNew);
       case "clusterVersionSet":
       case "clusterMemberAttrSet":
       case "downgradeInfoSet":
@@ -197,10 +198,14 @@ export class EntryApplier {
       case "authUserGet":
       case "authRoleGet":
       case "authStatus":
-        return isNew && isAwaited ? this.#parts.requests.apply(operation) : undefined;
+        return isNew && isAwaited ? this.#applyRequest(operation, identity) : undefined;
       default:
-        return isNew ? this.#parts.requests.apply(operation) : undefined;
+        return isNew ? this.#applyRequest(operation, identity) : undefined;
     }
+  }
+
+  #applyRequest(operation: StoreOperation, identity: AuthIdentity): ApplyResult {
+    return this.#parts.requests.apply(operation, identity, this.#parts.consistentIndex.index);
   }
 
   #applyMembership(
@@ -319,6 +324,11 @@ export class EntryApplier {
         unreachable(change.type, "changeMembers");
     }
   }
+}
+
+/** Who proposed a request; nobody while authentication was off. */
+function identityOf({ header }: InternalRaftRequest): AuthIdentity {
+  return { username: header?.username ?? "", authRevision: header?.authRevision ?? 0 };
 }
 
 function mustMatch(change: ConfChange, member: Member): void {

@@ -3,7 +3,7 @@
  *
  * Synchronous and deterministic: the same requests leave the same bytes on every member. The
  * layers are those of etcd, outermost first: a corrupt cluster refuses to touch keys, a full one
- * refuses to grow, and a write found over the quota is carried out and yet answered with
+ * refuses to grow, the proposer must have had the permission, and a write found over the quota is carried out and yet answered with
  * "no space", because every member must do the same with it whatever its own file's size is.
  */
 
@@ -28,8 +28,10 @@ import type { Compaction, MvccStore } from "@etcd-ts/storage";
 
 import { alarmName } from "../alarm/alarm-store.ts";
 import type { AlarmStore } from "../alarm/alarm-store.ts";
-import type { AuthOperation, AuthStore } from "../auth/auth-store.ts";
+import type { AuthStore } from "../auth/auth-store.ts";
+import type { RequestPermissions } from "../auth/request-permissions.ts";
 import type { Lessor } from "../lease/index.ts";
+import type { AuthIdentity, AuthResponse } from "../server-api.ts";
 import { LEASE_COST_BYTES, putCost, txnCost } from "../quota/quota.ts";
 import type { BackendQuota } from "../quota/quota.ts";
 import { executeDeleteRange, executePut, executeTxn } from "../txn/execute.ts";
@@ -46,6 +48,7 @@ export type ApplyResponse =
   | CompactionResponse
   | LeaseGrantResponse
   | LeaseRevokeResponse
+  | AuthResponse
   | readonly AlarmMember[];
 
 export interface ApplyResult {
@@ -78,6 +81,7 @@ export interface RequestApplierParts {
   readonly alarms: AlarmStore;
   readonly quota: BackendQuota;
   readonly auth: AuthStore;
+  readonly permissions: RequestPermissions;
   readonly meter: ApplyMeter;
   readonly metrics: Metrics;
 }
@@ -108,14 +112,22 @@ export class RequestApplier {
     });
   }
 
-  /** Carries out a committed operation. What a client did wrong is in the result, not thrown. */
-  apply(operation: StoreOperation): ApplyResult {
+  /**
+   * Carries out a committed operation. What a client did wrong is in the result, not thrown.
+   *
+   * @param identity - who proposed it, as the entry tells
+   * @param previousIndex - of the entry before
+   */
+  apply(operation: StoreOperation, identity: AuthIdentity, previousIndex: number): ApplyResult {
     const { meter } = this.#parts;
     const startMs = meter.start();
     let result: ApplyResult;
     try {
-      const refusal = this.#refusal(operation);
-      result = refusal === undefined ? this.#dispatch(operation) : failed(refusal);
+      const refusal = this.#refusal(operation) ?? this.#permissionRefusal(operation, identity);
+      result =
+        refusal === undefined
+          ? this.#dispatch(operation, identity, previousIndex)
+          : failed(refusal);
     } catch (error) {
       if (!isClientError(error)) throw error;
       result = failed(error);
@@ -137,7 +149,29 @@ export class RequestApplier {
     return grows ? SERVER_ERRORS.noSpace : undefined;
   }
 
-  #dispatch(operation: StoreOperation): ApplyResult {
+  /** Asked again here: users and roles may have changed since the proposal. */
+  #permissionRefusal(operation: StoreOperation, identity: AuthIdentity): EtcdError | undefined {
+    const { auth, permissions } = this.#parts;
+    switch (operation.kind) {
+      case "range": {
+        const { key, rangeEnd } = operation.request;
+        return auth.rangeRefusal(identity, "read", key, rangeEnd);
+      }
+      case "put":
+        return permissions.put(identity, operation.request);
+      case "deleteRange":
+        return permissions.deleteRange(identity, operation.request);
+      case "txn":
+        return permissions.txn(identity, operation.request);
+      case "leaseRevoke":
+        return permissions.leaseWrite(identity, operation.request.id);
+      default:
+        // Operations of the auth store are its own to judge; the rest was judged when asked for.
+        return undefined;
+    }
+  }
+
+  #dispatch(operation: StoreOperation, identity: AuthIdentity, previousIndex: number): ApplyResult {
     const { store, lessor } = this.#parts;
     switch (operation.kind) {
       case "range":
@@ -163,8 +197,10 @@ export class RequestApplier {
         return this.#checkpoint(operation.request);
       case "alarm":
         return succeeded(this.#alarm(operation.request));
-      default:
-        return this.#auth(operation);
+      default: {
+        const result = this.#parts.auth.apply(operation, identity, previousIndex);
+        return succeeded({ header: revisionHeader(store.currentRevision), result });
+      }
     }
   }
 
@@ -228,10 +264,6 @@ export class RequestApplier {
   #alarmGauge({ memberID, alarm }: AlarmMember): Gauge {
     const labels = { server_id: memberID.toString(16), alarm_type: alarmName(alarm) };
     return this.#alarmGauges.labels(labels);
-  }
-
-  #auth(operation: AuthOperation): ApplyResult {
-    return { error: this.#parts.auth.apply(operation).error, response: undefined };
   }
 }
 

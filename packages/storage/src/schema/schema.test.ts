@@ -208,14 +208,25 @@ describe("leases, alarms, auth", () => {
     ]);
   });
 
-  test("auth is a flag, a revision and stored bytes", () => {
+  test("auth is a flag, a revision, and users in the bytes of etcd", () => {
     expect(readAuthEnabled(backend)).toBe(false);
     writeAuthEnabled(backend, true);
     expect(readAuthEnabled(backend)).toBe(true);
     writeAuthEnabled(backend, false);
     expect(readAuthEnabled(backend)).toBe(false);
-    writeAuthUser(backend, "b", bytes("B"));
-    writeAuthUser(backend, "a", bytes("A"));
-    expect(readAuthUsers(backend).map(({ value }) => text(value))).toEqual(["A", "B"]);
+    const user = (name: string) =>
+      ({
+        $typeName: "authpb.User",
+        name: bytes(name),
+        password: bytes("hash"),
+        roles: ["r"],
+        options: { $typeName: "authpb.UserAddOptions", noPassword: false },
+      }) as const;
+    writeAuthUser(backend, { ...user("b"), roles: [...user("b").roles] });
+    writeAuthUser(backend, { ...user("a"), roles: [...user("a").roles] });
+    expect(readAuthUsers(backend).map(({ name }) => text(name))).toEqual(["a", "b"]);
+    // name, password, role, and options that say nothing but are there: etcd's bytes
+    const stored = backend.range("authUsers", new Uint8Array(0), undefined)[0]!.value;
+    expect([...stored]).toEqual([10, 1, 97, 18, 4, ...bytes("hash"), 26, 1, 114, 34, 0]);
   });
 });
