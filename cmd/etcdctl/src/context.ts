@@ -1,12 +1,11 @@
 /** What a running command has: its words, its flags, its output, and clients made from the flags. */
 
-import { readFileSync } from "node:fs";
 import { environmentName, NumberSyntaxError } from "@etcd-ts/cli";
 import type { CommandFlags } from "@etcd-ts/cli";
-import { Client, EndpointError, errorText } from "@etcd-ts/client";
+import { checkTlsOptions, Client, EndpointError, errorText } from "@etcd-ts/client";
 import type { ClientOptions, TlsOptions } from "@etcd-ts/client";
 
-import { badArguments, EXIT, ExitError, fileErrorText, SilentExit } from "./exit.ts";
+import { badArguments, EXIT, ExitError, SilentExit } from "./exit.ts";
 import { askPassword } from "./password.ts";
 import { discoverEndpoints } from "./discovery.ts";
 import { createPrinter } from "./printers/index.ts";
@@ -130,7 +129,9 @@ export class Context {
 
   /** Logs in, if there is a user. @throws {ExitError} */
   async clientOf(endpoints: readonly string[], settings: ConnectionSettings): Promise<Client> {
-    const client = this.#createClient(endpoints, settings);
+    const tls = tlsOptions(settings, endpoints);
+    if (tls !== undefined) await mustBeUsable(tls);
+    const client = this.#createClient(endpoints, settings, tls);
     try {
       await client.login({ timeoutMs: this.flags.number("dial-timeout") });
     } catch (cause) {
@@ -139,12 +140,16 @@ export class Context {
     return client;
   }
 
-  #createClient(endpoints: readonly string[], settings: ConnectionSettings): Client {
+  #createClient(
+    endpoints: readonly string[],
+    settings: ConnectionSettings,
+    tls: TlsOptions | undefined,
+  ): Client {
     if (endpoints.length === 0) {
       throw new ExitError(EXIT.badConnection, "etcdclient: no available endpoints");
     }
     try {
-      const client = new Client(this.#clientOptions(endpoints, settings));
+      const client = new Client(this.#clientOptions(endpoints, settings, tls));
       this.#clients.push(client);
       return client;
     } catch (cause) {
@@ -165,11 +170,14 @@ export class Context {
     await Promise.all(this.#clients.map((client) => client.close()));
   }
 
-  #clientOptions(endpoints: readonly string[], settings: ConnectionSettings): ClientOptions {
+  #clientOptions(
+    endpoints: readonly string[],
+    settings: ConnectionSettings,
+    tls: TlsOptions | undefined,
+  ): ClientOptions {
     const { flags } = this;
     const receiveBytes = flags.number("max-recv-bytes");
     const sendBytes = flags.number("max-request-bytes");
-    const tls = tlsOptions(settings, endpoints);
     return {
       endpoints,
       dialTimeoutMs: flags.number("dial-timeout"),
@@ -199,27 +207,25 @@ function tlsOptions(
   const isAsked =
     caPath !== "" ||
     certPath !== "" ||
+    keyPath !== "" ||
     !settings.insecureTransport ||
     endpoints.some((endpoint) => /^(https|unixs):/.test(endpoint));
   if (!isAsked) return undefined;
-  if ((certPath === "") !== (keyPath === "")) {
-    throw badArguments(
-      `KeyFile and CertFile must both be present[key: ${keyPath}, cert: ${certPath}]`,
-    );
-  }
   return {
-    ...(caPath === "" ? {} : { ca: readPEM(caPath) }),
-    ...(certPath === "" ? {} : { cert: readPEM(certPath), key: readPEM(keyPath) }),
+    caFile: caPath,
+    certFile: certPath,
+    keyFile: keyPath,
     ...(settings.serverName === "" ? {} : { serverName: settings.serverName }),
     insecureSkipVerify: settings.skipVerify,
   };
 }
 
-function readPEM(path: string): string {
+/** @throws {ExitError} for files that are missing, are no certificates, or do not fit together */
+async function mustBeUsable(options: TlsOptions): Promise<void> {
   try {
-    return readFileSync(path, "utf8");
+    await checkTlsOptions(options);
   } catch (cause) {
-    throw new ExitError(EXIT.badArguments, `open ${path}: ${fileErrorText(cause)}`, { cause });
+    throw new ExitError(EXIT.badArguments, errorText(cause), { cause });
   }
 }
 

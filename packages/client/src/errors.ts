@@ -31,7 +31,7 @@ export function isEtcdError(error: RpcError): boolean {
 /** The text etcd's own client prints for an error. */
 export function errorText(error: unknown): string {
   if (!(error instanceof RpcError)) return error instanceof Error ? error.message : String(error);
-  if (isEtcdError(error)) return error.message;
+  if (isEtcdError(error) || error.code === "TLS_MATERIAL") return error.message;
   if (error.code === "DEADLINE_EXCEEDED" && error.message.startsWith("context deadline exceeded")) {
     return "context deadline exceeded";
   }

@@ -16,3 +16,4 @@ export { Namespace } from "./namespace.ts";
 export type { ClientOptions, FailedAttempt, RequestOptions, TlsOptions } from "./options.ts";
 export * from "./stm.ts";
 export * from "./watch.ts";
+export { checkTlsOptions, TLS_MATERIAL } from "./tls-source.ts";

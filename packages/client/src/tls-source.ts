@@ -1,5 +1,6 @@
 /** The client's certificates: PEM texts as they were given, files as they are at each dial. */
 
+import { createSecureContext } from "node:tls";
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
 import { EtcdError } from "@etcd-ts/base";
 import type { ClientTLSOptions } from "@etcd-ts/rpc";
@@ -24,6 +25,7 @@ export async function tlsSource(options: TlsOptions): Promise<() => ClientTLSOpt
     ...(options.serverName === undefined ? {} : { serverName: options.serverName }),
     insecureSkipVerify: options.insecureSkipVerify === true,
   };
+  checkTexts(given);
   if (caFile === "" && certFile === "" && keyFile === "") return () => given;
   // Programs without certificates in files do without what reads them.
   const { TLSFileSet } = await import("@etcd-ts/runtime");
@@ -36,6 +38,27 @@ export async function tlsSource(options: TlsOptions): Promise<() => ClientTLSOpt
   } catch (cause) {
     if (!(cause instanceof EtcdError)) throw cause;
     throw new RpcError(TLS_MATERIAL, GRPC_CODES.UNAVAILABLE, cause.message, { cause });
+  }
+}
+
+/** Reads everything once. @throws {RpcError} TLS_MATERIAL if the client could not use it */
+export async function checkTlsOptions(options: TlsOptions): Promise<void> {
+  await tlsSource(options);
+}
+
+function checkTexts({ ca, cert, key }: ClientTLSOptions): void {
+  if (ca === undefined && cert === undefined) return;
+  try {
+    createSecureContext({
+      ...(ca === undefined ? {} : { ca: typeof ca === "string" ? ca : [...ca] }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    });
+  } catch (cause) {
+    // OpenSSL's text may quote what it read; its code does not.
+    const code = (cause as NodeJS.ErrnoException).code ?? "no PEM";
+    const text = `tls: the certificates given cannot be used (${code})`;
+    throw new RpcError(TLS_MATERIAL, GRPC_CODES.UNAVAILABLE, text);
   }
 }
 

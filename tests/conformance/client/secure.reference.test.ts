@@ -81,6 +81,10 @@ describe("TLS", () => {
     );
     const { key: __, ...half } = pems;
     expect(await put(half)).toMatch(/^TLS_MATERIAL/);
+    const { key: strange } = await (await CertificateAuthority.create()).issue({ hosts: [] });
+    for (const key of [strange, "no key"]) {
+      expect(await put({ ...pems, key })).toMatch(/^TLS_MATERIAL/);
+    }
   });
 
   test("files that change are used by new connections", async () => {
