@@ -505,6 +505,7 @@ func TestAuthMatrix(t *testing.T) {
 			}
 		}
 	}
+	own.checkLog()
 	t.Logf("%d calls as %d callers", len(calls), len(identities))
 }
 
@@ -629,4 +630,91 @@ func TestAuthDataDirectory(t *testing.T) {
 			t.Errorf("%s after %s: the reader reads what it may not", order[1], order[0])
 		}
 	}
+}
+
+// Passwords, hashes and tokens stay out of the log, also where a call was refused.
+func (a *authTarget) checkLog() {
+	a.t.Helper()
+	log := a.member.log.String()
+	for _, secret := range []string{"pw-root", "pw-reader", "$2a$", a.tokens["root"], a.tokens["reader"]} {
+		if secret != "" && strings.Contains(log, secret) {
+			a.t.Errorf("%s logs the secret %q", a.member.kind, secret)
+		}
+	}
+}
+
+// Whoever loses the permission gets no more events of a watch that is open. The reference goes on
+// delivering them; see docs/auth.md.
+func TestAuthWatchRevoked(t *testing.T) {
+	a := newAuthTarget(t, ours)
+	ctx := timeout(t)
+	reader := metadata.AppendToOutgoingContext(ctx, "token", a.tokens["reader"])
+	root := metadata.AppendToOutgoingContext(ctx, "token", a.tokens["root"])
+	s, err := pb.NewWatchClient(a.conn).Watch(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := &pb.WatchCreateRequest{Key: key("r/1")}
+	if err := s.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := s.Recv(); err != nil || w.Canceled {
+		t.Fatalf("%v %v", w, err)
+	}
+	write := func() {
+		t.Helper()
+		if _, err := pb.NewKVClient(a.conn).Put(root, put("r/1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A change that takes nothing away ends nothing.
+	if _, err := pb.NewAuthClient(a.conn).RoleAdd(root, &pb.AuthRoleAddRequest{Name: "another"}); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	if w, err := s.Recv(); err != nil || len(w.Events) != 1 {
+		t.Fatalf("%v %v", w, err)
+	}
+	if _, err := pb.NewAuthClient(a.conn).UserRevokeRole(root, &pb.AuthUserRevokeRoleRequest{Name: "reader", Role: "reads"}); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	w, err := s.Recv()
+	if err != nil || !w.Canceled || len(w.Events) != 0 || !strings.Contains(w.CancelReason, "permission denied") {
+		t.Errorf("%v %v", w, err)
+	}
+	a.checkLog()
+}
+
+// A token one side signs is good on the other until users change, and is old after that.
+func TestAuthJWT(t *testing.T) {
+	dir := t.TempDir()
+	private, public := dir+"/key.pem", dir+"/pub.pem"
+	run(t, "openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", private)
+	run(t, "openssl", "pkey", "-in", private, "-pubout", "-out", public)
+	flag := "--auth-token=jwt,sign-method=RS256,ttl=10m,pub-key=" + public + ",priv-key=" + private
+	theirs, own := newAuthTarget(t, reference, flag), newAuthTarget(t, ours, flag)
+	calls := append(adminCalls(), kvCalls()...)
+	compare := func(when string) {
+		t.Helper()
+		for _, identity := range []string{"nobody", "bad token", "reader", "root"} {
+			for _, c := range calls {
+				want, got := theirs.ask(c, identity), own.ask(c, identity)
+				if want != got {
+					t.Errorf("%s: %s as %s:\n reference %s\n      ours %s", when, c.name, identity, want, got)
+				}
+			}
+		}
+	}
+	compare("own tokens")
+	theirs.tokens, own.tokens = own.tokens, theirs.tokens
+	compare("tokens of the other")
+	for _, a := range []*authTarget{theirs, own} {
+		ctx := metadata.AppendToOutgoingContext(timeout(t), "token", a.tokens["root"])
+		if _, err := pb.NewAuthClient(a.conn).RoleAdd(ctx, &pb.AuthRoleAddRequest{Name: "another"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compare("old tokens")
+	own.checkLog()
 }
