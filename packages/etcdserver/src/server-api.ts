@@ -465,6 +465,8 @@ export interface ServerOperations {
   status(context: RequestContext, done: Completion<StatusResult>): void;
   /** The same for the member's own use. */
   currentStatus(): StatusResult;
+  /** The alarms this member knows of, without asking others. */
+  activeAlarms(): readonly AlarmMember[];
   /** CRC-32C over the whole backend. */
   hash(context: RequestContext, done: Completion<number>): void;
   hashKV(revision: number, context: RequestContext, done: Completion<HashKVResult>): void;

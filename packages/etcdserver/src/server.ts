@@ -10,7 +10,7 @@
  */
 
 import { EtcdError, invariant } from "@etcd-ts/base";
-import { AlarmAction, RPC_ERRORS, SERVER_ERRORS, SERVER_VERSION } from "@etcd-ts/api";
+import { AlarmAction, AlarmType, RPC_ERRORS, SERVER_ERRORS, SERVER_VERSION } from "@etcd-ts/api";
 import type {
   AlarmMember,
   AlarmRequest,
@@ -359,6 +359,10 @@ export class EtcdServer implements ServerOperations {
     const run = (): void => this.#maintenance.alarm(request, context, done);
     if (request.action === AlarmAction.GET) this.#core.gate.whenUser(context, done, run);
     else this.#core.gate.whenAdmin(context, done, run);
+  }
+
+  activeAlarms(): readonly AlarmMember[] {
+    return this.#core.alarms.get(AlarmType.NONE);
   }
 
   /** For the member's own use. */

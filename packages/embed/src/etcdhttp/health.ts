@@ -8,7 +8,7 @@
 import { AlarmType } from "@etcd-ts/api";
 import type { Counter, EtcdError, Family, Gauge, Logger, Metrics } from "@etcd-ts/base";
 import { requestTimeoutMs } from "@etcd-ts/etcdserver";
-import type { Completion, RequestContext, ServerOperations } from "@etcd-ts/etcdserver";
+import type { RequestContext, ServerOperations } from "@etcd-ts/etcdserver";
 import type { Clock } from "@etcd-ts/base";
 import type { HttpRequest, HttpResponse } from "@etcd-ts/rpc";
 import { allowMethod, reply, replyError, replyNotFound, requestURL } from "./replies.ts";
@@ -100,18 +100,18 @@ export class HealthEndpoints {
     const excluded = new Set(query.getAll("exclude"));
     const isSerializable = query.get("serializable") === "true";
     const finish = (reason: string): void => this.#answerHealth(response, reason);
-    this.#alarms((error, types) => {
-      const alarm = types?.map(alarmName).find((name) => !excluded.has(name));
-      if (error !== undefined) finish(`RANGE ERROR:${error.message}`);
-      else if (alarm !== undefined) finish(`ALARM ${alarm}`);
-      else if (!isSerializable && this.#options.server.facts().leaderID === 0n) {
-        finish("RAFT NO LEADER");
-      } else {
-        this.#checkRead(isSerializable, (failure) =>
-          finish(failure === undefined ? "" : `RANGE ERROR:${failure}`),
-        );
-      }
-    });
+    const { server } = this.#options;
+    const alarm = server
+      .activeAlarms()
+      .map((raised) => alarmName(raised.alarm))
+      .find((name) => !excluded.has(name));
+    if (alarm !== undefined) finish(`ALARM ${alarm}`);
+    else if (!isSerializable && server.facts().leaderID === 0n) finish("RAFT NO LEADER");
+    else {
+      this.#checkRead(isSerializable, (failure) =>
+        finish(failure === undefined ? "" : `RANGE ERROR:${failure}`),
+      );
+    }
   }
 
   #answerHealth(response: HttpResponse, reason: string): void {
@@ -180,21 +180,10 @@ export class HealthEndpoints {
     this.#total.labels({ type, name, status: isOK ? "success" : "error" }).inc();
   }
 
-  #alarms(done: Completion<readonly number[]>): void {
-    const request = { action: 0, memberID: 0n, alarm: AlarmType.NONE };
-    this.#options.server.alarm(request, this.#context(), (error, alarms) => {
-      done(
-        error,
-        alarms?.map(({ alarm }) => alarm),
-      );
-    });
-  }
-
   #checkCorruption(done: Outcome): void {
-    this.#alarms((error, types) => {
-      if (error !== undefined) done(error.message);
-      else done(types!.includes(AlarmType.CORRUPT) ? "alarm activated: CORRUPT" : undefined);
-    });
+    const alarms = this.#options.server.activeAlarms();
+    const isCorrupt = alarms.some(({ alarm }) => alarm === AlarmType.CORRUPT);
+    done(isCorrupt ? "alarm activated: CORRUPT" : undefined);
   }
 
   #checkRead(serializable: boolean, done: Outcome): void {

@@ -1,0 +1,344 @@
+/**
+ * Clients of real processes: what they asked, when, and what they were told, for the checkers of
+ * the simulator. A call without an answer stays unknown and is never made again.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { RpcError } from "@etcd-ts/api";
+import type { KeyValue, WatchResponse } from "@etcd-ts/api";
+import { EtcdError, latin1FromBytes } from "@etcd-ts/base";
+import { compare, op } from "@etcd-ts/client";
+import type { Client } from "@etcd-ts/client";
+import { LeaseCheck } from "../../sim/src/checkers/lease-check.ts";
+import { checkLinearizable } from "../../sim/src/checkers/linearizability.ts";
+import type { Answer, Operation } from "../../sim/src/checkers/linearizability.ts";
+import { pairText } from "../../sim/src/checkers/model.ts";
+import type { Request, Write } from "../../sim/src/checkers/model.ts";
+import { RevisionLedger } from "../../sim/src/checkers/revision-ledger.ts";
+import { WatchCheck } from "../../sim/src/checkers/watch-check.ts";
+import type { WatchedEvent } from "../../sim/src/checkers/watch-check.ts";
+import type { Process, Processes } from "./processes.ts";
+
+const CALL_TIMEOUT_MS = 3000;
+const KEYS = 6;
+const LEASE_SECONDS = 3;
+const THINK_MS = 10;
+const ALL = { prefix: true } as const;
+
+export interface LoadOptions {
+  readonly clients: number;
+  /** Reads that need not be up to date: what the checkers must find. */
+  readonly isStale?: boolean;
+}
+
+export class Load {
+  readonly operations: Operation[] = [];
+  /** When a write was last acknowledged. */
+  lastWriteMs = 0;
+  readonly #cluster: Processes;
+  readonly #isStale: boolean;
+  readonly #watches: WatchCheck[] = [];
+  readonly #leases = new LeaseCheck(20);
+  readonly #leaseOf = new Map<string, bigint>();
+  readonly #running: Promise<void>[] = [];
+  #isStopped = false;
+  #serial = 0;
+  #failure: unknown;
+
+  constructor(cluster: Processes, { clients, isStale = false }: LoadOptions) {
+    this.#cluster = cluster;
+    this.#isStale = isStale;
+    for (let i = 0; i < clients; i++) {
+      // Each stays with one member, also while that one is away.
+      const member = cluster.members[i % cluster.members.length]!;
+      this.#run(() => this.#client(`c${i}`, member));
+    }
+    for (const member of cluster.members) this.#run(() => this.#watcher(member));
+    this.#run(() => this.#leaseholder());
+  }
+
+  #run(work: () => Promise<void>): void {
+    this.#running.push(
+      work().catch((error: unknown) => {
+        this.#failure ??= error;
+      }),
+    );
+  }
+
+  /** How long after `sinceMs` the next write was acknowledged. */
+  async resumedAfter(sinceMs: number): Promise<number> {
+    while (this.lastWriteMs <= sinceMs) {
+      if (performance.now() - sinceMs > 30_000) throw new Error("writes did not resume");
+      await sleep(5);
+    }
+    return this.lastWriteMs - sinceMs;
+  }
+
+  /**
+   * Ends the load and judges all of it; every member must be up.
+   *
+   * @throws {ViolationError}
+   */
+  async check(): Promise<{ readonly answered: number; readonly unknown: number }> {
+    this.#isStopped = true;
+    await Promise.all(this.#running);
+    if (this.#failure !== undefined) throw this.#failure;
+    const ledger = new RevisionLedger();
+    const last = await this.#readHistories(ledger);
+    const acknowledged = this.operations.flatMap(({ answer }) =>
+      answer?.isChange === true ? [answer.revision] : [],
+    );
+    ledger.checkAcknowledged(acknowledged, last);
+    for (const watch of this.#watches) watch.compare(ledger);
+    checkLinearizable(this.operations, (revision) => ledger.textAt(revision));
+    const unknown = this.operations.filter(({ answer }) => answer === undefined).length;
+    return { answered: this.operations.length - unknown, unknown };
+  }
+
+  /** Every member tells what each revision changed. */
+  async #readHistories(ledger: RevisionLedger): Promise<number> {
+    const first = this.#cluster.client(...this.#cluster.up());
+    const { header } = await first.kv.get("x", { timeoutMs: 20_000 });
+    const last = header!.revision;
+    for (const member of this.#cluster.members) {
+      const client = this.#cluster.client(member);
+      // A read through the log: from here on this member has all revisions up to `last`.
+      await client.kv.get("x", { timeoutMs: 20_000 });
+      const watcher = client.watch("", { ...ALL, startRevision: 1 });
+      watcher.requestProgress();
+      for await (const response of watcher) {
+        for (const [revision, events] of byRevision(eventsOf(response))) {
+          ledger.tell(revision, events, `m${member.position}`);
+        }
+        if (response.header!.revision >= last && endOf(response) >= last) break;
+      }
+      await client.close();
+    }
+    return last;
+  }
+
+  async #client(name: string, member: Process): Promise<void> {
+    const client = this.#cluster.client(member);
+    const seen = new Map<string, number>();
+    while (!this.#isStopped) {
+      const choice = Math.random();
+      const key = `k${Math.floor(Math.random() * KEYS)}`;
+      if (choice < 0.4) await this.#put(name, client, key);
+      else if (choice < 0.5) await this.#delete(name, client, key);
+      else if (choice < 0.7) await this.#txn(name, client, key, seen);
+      else await this.#read(name, client, choice < 0.8 ? undefined : key, seen);
+      await sleep(THINK_MS);
+    }
+    await client.close();
+  }
+
+  #value(): string {
+    return `v${++this.#serial}`;
+  }
+
+  async #record<T>(
+    name: string,
+    request: Request,
+    call: () => Promise<T>,
+    answerOf: (response: T) => Answer,
+  ): Promise<T | undefined> {
+    const operation: Operation = {
+      name: `${name}#${this.operations.length} ${request.kind}`,
+      callMs: performance.now(),
+      returnMs: Infinity,
+      request,
+      answer: undefined,
+    };
+    this.operations.push(operation);
+    try {
+      const response = await call();
+      operation.returnMs = performance.now();
+      operation.answer = answerOf(response);
+      if (operation.answer.isChange) this.lastWriteMs = operation.callMs;
+      return response;
+    } catch (error) {
+      if (!(error instanceof EtcdError)) throw error;
+      await sleep(THINK_MS);
+      return undefined;
+    }
+  }
+
+  async #put(name: string, client: Client, key: string): Promise<void> {
+    await this.#write(name, client, { key, value: this.#value(), lease: 0n });
+  }
+
+  async #write(name: string, client: Client, write: Write): Promise<number | undefined> {
+    const { key, value, lease } = write;
+    const response = await this.#record(
+      name,
+      { kind: "write", condition: undefined, writes: [write] },
+      () => client.kv.put(key, value!, { lease, timeoutMs: CALL_TIMEOUT_MS }),
+      ({ header }) => ({ revision: header!.revision, isChange: true }),
+    );
+    return response?.header?.revision;
+  }
+
+  async #delete(name: string, client: Client, key: string): Promise<void> {
+    await this.#record(
+      name,
+      { kind: "write", condition: undefined, writes: [{ key, value: undefined, lease: 0n }] },
+      () => client.kv.delete(key, { timeoutMs: CALL_TIMEOUT_MS }),
+      ({ header, deleted }) => ({
+        revision: header!.revision,
+        isChange: deleted > 0,
+        succeeded: true,
+      }),
+    );
+  }
+
+  /** Writes two keys if the first is as it was last seen. */
+  async #txn(name: string, client: Client, key: string, seen: Map<string, number>): Promise<void> {
+    const modRevision = seen.get(key) ?? 0;
+    const other = `${key}'`;
+    const writes = [key, other].map((of): Write => ({ key: of, value: this.#value(), lease: 0n }));
+    await this.#record(
+      name,
+      { kind: "write", condition: { key, modRevision }, writes },
+      () =>
+        client.kv
+          .txn()
+          .if(compare.modRevision(key, "=", modRevision))
+          .do(...writes.map((write) => op.put(write.key, write.value!)))
+          .commit({ timeoutMs: CALL_TIMEOUT_MS }),
+      ({ header, succeeded }) => ({ revision: header!.revision, isChange: succeeded, succeeded }),
+    );
+    seen.delete(key);
+  }
+
+  async #read(
+    name: string,
+    client: Client,
+    key: string | undefined,
+    seen: Map<string, number>,
+  ): Promise<void> {
+    const response = await this.#record(
+      name,
+      { kind: "read", key },
+      () =>
+        client.kv.get(key ?? "", {
+          prefix: key === undefined,
+          serializable: this.#isStale,
+          timeoutMs: CALL_TIMEOUT_MS,
+        }),
+      ({ header, kvs }) => ({ revision: header!.revision, isChange: false, read: textOf(kvs) }),
+    );
+    for (const kv of response?.kvs ?? []) seen.set(latin1FromBytes(kv.key), kv.modRevision);
+  }
+
+  /** Keys that live as long as a lease which is renewed twice and then forgotten. */
+  async #leaseholder(): Promise<void> {
+    const client = this.#cluster.client(...this.#cluster.members);
+    while (!this.#isStopped) {
+      try {
+        await this.#holdLease(client);
+      } catch (error) {
+        if (!(error instanceof RpcError)) throw error;
+      }
+      await sleep(THINK_MS);
+    }
+  }
+
+  async #holdLease(client: Client): Promise<void> {
+    const callMs = performance.now();
+    const timeout = { timeoutMs: CALL_TIMEOUT_MS };
+    const { id, ttl } = await client.lease.grant(LEASE_SECONDS, timeout);
+    this.#leases.granted(id, ttl, callMs);
+    // When its time is over no client is told.
+    this.operations.push({
+      name: `end of lease ${id.toString(16)}`,
+      callMs,
+      returnMs: Infinity,
+      request: { kind: "endLease", lease: id },
+      answer: undefined,
+    });
+    const key = `lease/${id.toString(16)}`;
+    this.#leaseOf.set(key, id);
+    await this.#write("leaseholder", client, { key, value: this.#value(), lease: id });
+    for (let i = 0; i < 2 && !this.#isStopped; i++) {
+      await sleep((LEASE_SECONDS * 1000) / 4);
+      const renewMs = performance.now();
+      const signal = AbortSignal.timeout(CALL_TIMEOUT_MS);
+      const renewed = await client.lease.keepAliveOnce(id, { ...timeout, signal });
+      this.#leases.renewed(id, renewed.ttl, renewMs);
+    }
+  }
+
+  /** One watch on one member after another life of it, each going on where the last one ended. */
+  async #watcher(member: Process): Promise<void> {
+    let next = 1;
+    while (!this.#isStopped) {
+      const client = this.#cluster.client(member);
+      const check = new WatchCheck(`watch at m${member.position}`, () => true, next);
+      this.#watches.push(check);
+      const life = AbortSignal.timeout(Math.floor(2000 + 3000 * Math.random()));
+      try {
+        for await (const response of client.watch("", {
+          ...ALL,
+          startRevision: next,
+          signal: life,
+        })) {
+          const events = eventsOf(response);
+          if (events.length === 0) continue;
+          this.#noteExpiries(events);
+          check.take(events, response.header!.revision);
+          next = check.resumeRevision;
+        }
+      } catch (error) {
+        // The end of its life; a broken promise of the watch is none of these.
+        if (!(error instanceof RpcError)) throw error;
+      }
+      await client.close();
+    }
+  }
+
+  /** Seen late at most, so a promise that was kept is never called broken. */
+  #noteExpiries(events: readonly WatchedEvent[]): void {
+    for (const { key, value } of events) {
+      const lease = this.#leaseOf.get(key);
+      if (value === undefined && lease !== undefined) this.#leases.gone(lease, performance.now());
+    }
+  }
+}
+
+function eventsOf(response: WatchResponse): WatchedEvent[] {
+  return response.events.map(({ type, kv }) => ({
+    key: latin1FromBytes(kv!.key),
+    value: type === 1 ? undefined : latin1FromBytes(kv!.value),
+    modRevision: kv!.modRevision,
+  }));
+}
+
+/** The last revision a response is about. */
+function endOf(response: WatchResponse): number {
+  return response.events.at(-1)?.kv?.modRevision ?? response.header!.revision;
+}
+
+function byRevision(events: readonly WatchedEvent[]): Map<number, WatchedEvent[]> {
+  const groups = new Map<number, WatchedEvent[]>();
+  for (const event of events) {
+    const group = groups.get(event.modRevision);
+    if (group === undefined) groups.set(event.modRevision, [event]);
+    else group.push(event);
+  }
+  return groups;
+}
+
+function textOf(kvs: readonly KeyValue[]): string {
+  return kvs
+    .map((kv) =>
+      pairText(latin1FromBytes(kv.key), {
+        value: latin1FromBytes(kv.value),
+        createRevision: kv.createRevision,
+        modRevision: kv.modRevision,
+        version: kv.version,
+        lease: kv.lease,
+      }),
+    )
+    .sort()
+    .join(" ");
+}

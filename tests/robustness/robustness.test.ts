@@ -1,0 +1,233 @@
+/**
+ * Real processes under load and faults, judged by the checkers of the simulator.
+ *
+ * `ROBUSTNESS_ROUNDS=N` makes N times as many faults; default 1, for about two minutes.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, expect, test } from "vitest";
+import { ViolationError } from "../../sim/src/violation.ts";
+import { Load } from "./load.ts";
+import { ELECTION_TIMEOUT_MS, Processes } from "./processes.ts";
+import type { Process } from "./processes.ts";
+
+const ROUNDS = Number(process.env["ROBUSTNESS_ROUNDS"] ?? "1");
+const FAULT_MS = 2500;
+const CHECKS = ["--compact-hash-check-time=2s", "--feature-gates=CompactHashCheck=true"];
+
+let cluster: Processes | undefined;
+
+afterEach(async () => {
+  await cluster?.close();
+  cluster = undefined;
+});
+
+async function startCluster(count: number, ...flags: readonly string[]): Promise<Processes> {
+  cluster = await Processes.start(count, ...CHECKS, ...flags);
+  return cluster;
+}
+
+/** Nothing lost: the members agree, and the history explains every answer. */
+async function judge(load: Load): Promise<void> {
+  const { answered, unknown } = await load.check();
+  console.log(`${answered} operations answered, ${unknown} unknown`);
+  expect(answered).toBeGreaterThan(100);
+}
+
+async function expectEqualHashes(members: readonly Process[]): Promise<void> {
+  const hashes: string[] = [];
+  const client = cluster!.client(...members);
+  const { header } = await client.kv.get("x", { timeoutMs: 20_000 });
+  for (const member of members) {
+    const at = cluster!.client(member);
+    await at.kv.get("x", { timeoutMs: 20_000 });
+    const { hash, compactRevision } = await at.maintenance.hashKV(header!.revision, {
+      timeoutMs: 10_000,
+    });
+    hashes.push(`${hash} ${compactRevision}`);
+  }
+  expect(new Set(hashes).size).toBe(1);
+}
+
+test("kill -9 of the leader loses nothing, and writes resume", { timeout: 300_000 }, async () => {
+  const processes = await startCluster(3);
+  const load = new Load(processes, { clients: 6 });
+  for (let round = 0; round < 2 * ROUNDS; round++) {
+    await sleep(1500);
+    const leader = await processes.leader();
+    const killedMs = performance.now();
+    await processes.kill(leader);
+    const resumedMs = await load.resumedAfter(killedMs);
+    console.log(`writes resumed ${Math.round(resumedMs)} ms after the leader was killed`);
+    expect(resumedMs).toBeLessThan(10 * ELECTION_TIMEOUT_MS);
+    await processes.boot(leader);
+  }
+  await processes.leader();
+  await judge(load);
+  await expectEqualHashes(processes.members);
+});
+
+test("a paused leader is never read from as if it led", { timeout: 300_000 }, async () => {
+  const processes = await startCluster(3);
+  const load = new Load(processes, { clients: 6 });
+  for (let round = 0; round < 2 * ROUNDS; round++) {
+    await sleep(1000);
+    const leader = await processes.leader();
+    processes.pause(leader);
+    const pausedMs = performance.now();
+    const resumedMs = await load.resumedAfter(pausedMs);
+    console.log(`writes resumed ${Math.round(resumedMs)} ms after the leader was paused`);
+    await sleep(FAULT_MS);
+    // Calls waited in its sockets: what it answers now must not be what it knew then.
+    processes.resume(leader);
+  }
+  await sleep(1000);
+  await processes.leader();
+  await judge(load);
+});
+
+test("partitions: full, one-way, partial", { timeout: 300_000 }, async () => {
+  const processes = await startCluster(3);
+  const load = new Load(processes, { clients: 6 });
+  const { links } = processes;
+  const others = (of: Process): Process[] => processes.members.filter((member) => member !== of);
+  for (let round = 0; round < ROUNDS; round++) {
+    const faults: readonly [string, (leader: number, a: number, b: number) => void][] = [
+      ["the leader from both", (leader, a, b) => [a, b].forEach((to) => links.cut(leader, to))],
+      [
+        "what the leader sends to both",
+        (leader, a, b) => [a, b].forEach((to) => links.stop(leader, to)),
+      ],
+      [
+        "what both send to the leader",
+        (leader, a, b) => [a, b].forEach((to) => links.stop(to, leader)),
+      ],
+      ["the leader from one", (leader, a) => links.cut(leader, a)],
+    ];
+    for (const [name, fault] of faults) {
+      const leader = await processes.leader();
+      const [a, b] = others(leader);
+      fault(leader.position, a!.position, b!.position);
+      const cutMs = performance.now();
+      const resumedMs = await load.resumedAfter(cutMs + 100);
+      console.log(`${name} cut: a write after ${Math.round(resumedMs + 100)} ms`);
+      await sleep(FAULT_MS);
+      links.mend();
+      await processes.leader();
+    }
+  }
+  await judge(load);
+  await expectEqualHashes(processes.members);
+});
+
+test("the checkers find reads that are not up to date", { timeout: 120_000 }, async () => {
+  const processes = await startCluster(3);
+  const load = new Load(processes, { clients: 6, isStale: true });
+  await sleep(500);
+  const leader = await processes.leader();
+  const [away, other] = processes.members.filter((member) => member !== leader);
+  processes.links.cut(away!.position, leader.position);
+  processes.links.cut(away!.position, other!.position);
+  await sleep(FAULT_MS);
+  processes.links.mend();
+  await processes.leader();
+  await expect(load.check()).rejects.toThrow(ViolationError);
+});
+
+test("five members go on without any two", { timeout: 300_000 }, async () => {
+  const processes = await startCluster(5);
+  const load = new Load(processes, { clients: 5 });
+  for (let round = 0; round < 2 * ROUNDS; round++) {
+    await sleep(500);
+    const leader = await processes.leader();
+    const other = processes.members.find((member) => member !== leader)!;
+    // With the leader, and without it.
+    const down =
+      round % 2 === 0
+        ? [leader, other]
+        : processes.members.filter((member) => member !== leader).slice(-2);
+    await Promise.all(down.map((member) => processes.kill(member)));
+    const resumedMs = await load.resumedAfter(performance.now());
+    console.log(`with two of five down a write after ${Math.round(resumedMs)} ms`);
+    await sleep(500);
+    await Promise.all(down.map((member) => processes.boot(member)));
+  }
+  await processes.leader();
+  await judge(load);
+  await expectEqualHashes(processes.members);
+});
+
+test("a lost majority is told, and ends when one returns", { timeout: 120_000 }, async () => {
+  const processes = await startCluster(3);
+  await processes.leader();
+  const [a, b, c] = processes.members as [Process, Process, Process];
+  await processes.client(a).kv.put("k", "before", { timeoutMs: 10_000 });
+  await Promise.all([a, b].map((member) => processes.kill(member)));
+  const client = processes.client(c);
+  await sleep(3 * ELECTION_TIMEOUT_MS);
+  await expect(client.kv.put("k", "lost", { timeoutMs: 20_000 })).rejects.toThrow(
+    /etcdserver: (request timed out|no leader|leader changed)/,
+  );
+  const health = await fetch(`${c.clientURL}/health`);
+  expect(health.status).toBe(503);
+  expect(await health.json()).toMatchObject({ health: "false", reason: "RAFT NO LEADER" });
+  expect((await fetch(`${c.clientURL}/livez`)).status).toBe(200);
+  expect((await fetch(`${c.clientURL}/readyz`)).status).toBe(503);
+  await processes.boot(a);
+  await client.kv.put("k", "after", { timeoutMs: 20_000 });
+  await processes.boot(b);
+  const { kvs } = await processes.client(b).kv.get("k", { timeoutMs: 20_000 });
+  expect(Buffer.from(kvs[0]!.value).toString()).toBe("after");
+  expect((await fetch(`${c.clientURL}/readyz`)).status).toBe(200);
+});
+
+test(
+  "a member comes back by snapshot; a wiped one as a learner",
+  { timeout: 300_000 },
+  async () => {
+    const processes = await startCluster(
+      3,
+      "--snapshot-count=100",
+      "--snapshot-catchup-entries=10",
+    );
+    const load = new Load(processes, { clients: 4 });
+    const leader = await processes.leader();
+    const [lagging, wiped] = processes.members.filter((member) => member !== leader) as [
+      Process,
+      Process,
+    ];
+    await processes.kill(lagging);
+    await sleep(6000);
+    await processes.boot(lagging);
+    await expect.poll(() => lagging.log, { timeout: 30_000 }).toContain("applied snapshot");
+
+    const rest = [leader, lagging];
+    const client = processes.client(...rest);
+    const { members } = await client.cluster.list({ timeoutMs: 10_000 });
+    const gone = members.find(({ peerURLs }) => peerURLs.includes(wiped.peerURL))!;
+    await processes.kill(wiped);
+    // Members count as connected after five seconds.
+    await sleep(5500);
+    await client.cluster.remove(gone.ID, { timeoutMs: 10_000 });
+    processes.wipe(wiped);
+    const added = await client.cluster.add([wiped.peerURL], { learner: true, timeoutMs: 10_000 });
+    await processes.boot(wiped, "existing");
+    await expect
+      .poll(
+        async () => {
+          try {
+            await client.cluster.promote(added.member!.ID, { timeoutMs: 5000 });
+            return "promoted";
+          } catch (error) {
+            return (error as Error).message;
+          }
+        },
+        { timeout: 30_000 },
+      )
+      .toBe("promoted");
+    await processes.learnIDs();
+    await processes.leader();
+    await judge(load);
+    await expectEqualHashes(processes.members);
+  },
+);
