@@ -38,7 +38,7 @@ async function main(): Promise<void> {
       commandLine: process.argv,
     });
   } catch (error) {
-    logger.log("fatal", "failed to start etcd", { error: describe(error) });
+    logger.log("fatal", "discovery failed", { error: describe(error) });
     process.exitCode = EXIT_FAILURE;
     process.exit();
   }

@@ -284,7 +284,7 @@ class Bootstrap {
       const text = [...initialCluster].flatMap(([member, list]) =>
         list.map((url) => `${member}=${url}`),
       );
-      throw new BootstrapError(`initial cluster ${text.sort().join()} has duplicate urls`);
+      throw new BootstrapError(`initial cluster ${text.sort().join()} has duplicate url`);
     }
   }
 

@@ -95,7 +95,9 @@ describe("parseInitialCluster()", () => {
     ["http://h:x", 'URL address does not have the form "host:port": http://h:x'],
     ["ftp://h:1", "URL scheme must be http, https, unix, or unixs: ftp://h:1"],
     ["h:1:2", "URL scheme must be http, https, unix, or unixs: h:1:2"],
-    ["", 'parse "": missing protocol scheme'],
+    ["", "URL scheme must be http, https, unix, or unixs: "],
+    [":1", 'parse ":1": missing protocol scheme'],
+    ["1.2.3.4:1", 'parse "1.2.3.4:1": first path segment in URL cannot contain colon'],
   ])("refuses %s", (url, text) => {
     expect(() => parseMemberURLs([url])).toThrow(text);
     expect(() => parseInitialCluster(`a=${url}`)).toThrow(MembershipError);

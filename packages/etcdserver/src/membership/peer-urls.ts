@@ -17,7 +17,7 @@ export function parseMemberURLs(urls: readonly string[]): string[] {
 export function parseMemberURL(text: string): string {
   const url = text.trim();
   const match = /^([A-Za-z][A-Za-z0-9+.-]*):(?:\/\/([^/?#]*))?([^?#]*)(\?[^#]*)?(#.*)?$/.exec(url);
-  if (match === null) throw badURLs(`parse "${url}": missing protocol scheme`);
+  if (match === null) throw badURLs(withoutScheme(url));
   const scheme = match[1]!.toLowerCase();
   if (scheme === "unix" || scheme === "unixs") return url;
   if (scheme !== "http" && scheme !== "https") {
@@ -30,6 +30,15 @@ export function parseMemberURL(text: string): string {
   }
   if (match[3] !== "") throw badURLs(`URL must not contain a path: ${url}`);
   return url;
+}
+
+/** How Go's `net/url` and etcd refuse a text that does not begin with a scheme. */
+function withoutScheme(url: string): string {
+  if (url.startsWith(":")) return `parse "${url}": missing protocol scheme`;
+  const segment = url.split(/[/?#]/, 1)[0] ?? "";
+  return segment.includes(":")
+    ? `parse "${url}": first path segment in URL cannot contain colon`
+    : `URL scheme must be http, https, unix, or unixs: ${url}`;
 }
 
 /** `host:port`, `[v6]:port` or `:port`; the port is a number or empty. */
