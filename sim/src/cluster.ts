@@ -159,7 +159,11 @@ export class SimCluster implements MemberHost {
   transport(own: SimMember, life: Life): PeerTransport {
     const urls = new Map<bigint, string>();
     const target = (id: bigint): SimMember | undefined => this.#memberAt(urls.get(id));
+    const removed = new Set<bigint>();
     const startMs = life.clock.monotonicMs();
+    life.meet = (id, url) => {
+      if (!urls.has(id) && !removed.has(id)) urls.set(id, url);
+    };
     return {
       start: (inbound) => {
         life.inbound = inbound;
@@ -173,7 +177,10 @@ export class SimCluster implements MemberHost {
       addRemote: (id, [url]) => void urls.set(id, url!),
       addPeer: (id, [url]) => void urls.set(id, url!),
       updatePeer: (id, [url]) => void urls.set(id, url!),
-      removePeer: (id) => void urls.delete(id),
+      removePeer: (id) => {
+        urls.delete(id);
+        removed.add(id);
+      },
       activeSinceMs: (id) => (this.#reaches(own, life, target(id)) ? startMs : undefined),
       versionOf: (id) => this.#versionOf(own, life, target(id)),
       stop: () => Promise.resolve(),
@@ -192,6 +199,7 @@ export class SimCluster implements MemberHost {
     if (life === undefined || life.isOver) return;
     life.clock.nextTurn(() => {
       this.trace.add(`${from.name}${to.name}${message.type}${message.term},${message.index}`);
+      life.meet(message.from, from.peerURL);
       life.inbound?.step(message);
     });
   }

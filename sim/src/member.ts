@@ -32,6 +32,11 @@ export interface Life {
   readonly log: MemoryLogger;
   server: EtcdServer | undefined;
   inbound: PeerInbound | undefined;
+  /**
+   * Tells the transport who sent something: as over HTTP, where a request names its sender's URLs,
+   * a member answers one that its own log does not tell of yet.
+   */
+  meet: (id: bigint, peerURL: string) => void;
   isReady: boolean;
   isOver: boolean;
 }
@@ -120,6 +125,7 @@ export class SimMember {
       log: new MemoryLogger("info"),
       server: undefined,
       inbound: undefined,
+      meet: () => undefined,
       isReady: false,
       isOver: false,
     };
