@@ -27,16 +27,13 @@ const ALL = { prefix: true } as const;
 
 export interface LoadOptions {
   readonly clients: number;
-  /** Reads that need not be up to date: what the checkers must find. */
-  readonly isStale?: boolean;
 }
 
 export class Load {
   readonly operations: Operation[] = [];
-  /** When a write was last acknowledged. */
-  lastWriteMs = 0;
+  /** The write that was acknowledged last. */
+  #lastWrite = { callMs: 0, returnMs: 0 };
   readonly #cluster: Processes;
-  readonly #isStale: boolean;
   readonly #watches: WatchCheck[] = [];
   readonly #leases = new LeaseCheck(20);
   readonly #leaseOf = new Map<string, bigint>();
@@ -45,9 +42,8 @@ export class Load {
   #serial = 0;
   #failure: unknown;
 
-  constructor(cluster: Processes, { clients, isStale = false }: LoadOptions) {
+  constructor(cluster: Processes, { clients }: LoadOptions) {
     this.#cluster = cluster;
-    this.#isStale = isStale;
     for (let i = 0; i < clients; i++) {
       // Each stays with one member, also while that one is away.
       const member = cluster.members[i % cluster.members.length]!;
@@ -65,13 +61,13 @@ export class Load {
     );
   }
 
-  /** How long after `sinceMs` the next write was acknowledged. */
+  /** How long after `sinceMs` a write was acknowledged that was asked for after it. */
   async resumedAfter(sinceMs: number): Promise<number> {
-    while (this.lastWriteMs <= sinceMs) {
+    while (this.#lastWrite.callMs <= sinceMs) {
       if (performance.now() - sinceMs > 30_000) throw new Error("writes did not resume");
       await sleep(5);
     }
-    return this.lastWriteMs - sinceMs;
+    return this.#lastWrite.returnMs - sinceMs;
   }
 
   /**
@@ -154,7 +150,7 @@ export class Load {
       const response = await call();
       operation.returnMs = performance.now();
       operation.answer = answerOf(response);
-      if (operation.answer.isChange) this.lastWriteMs = operation.callMs;
+      if (operation.answer.isChange) this.#lastWrite = operation;
       return response;
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
@@ -222,7 +218,6 @@ export class Load {
       () =>
         client.kv.get(key ?? "", {
           prefix: key === undefined,
-          serializable: this.#isStale,
           timeoutMs: CALL_TIMEOUT_MS,
         }),
       ({ header, kvs }) => ({ revision: header!.revision, isChange: false, read: textOf(kvs) }),

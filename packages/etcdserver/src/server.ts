@@ -598,11 +598,16 @@ export class EtcdServer implements ServerOperations {
   }
 
   #removed(events: ServerEvents): void {
-    void this.stop().then(() => events.onRemoved());
+    void this.stop().then(
+      () => events.onRemoved(),
+      (error: Error) => events.onFatal(error),
+    );
   }
 
   #failed(error: Error, events: ServerEvents): void {
     this.#settleReady.reject(SERVER_ERRORS.stopped);
-    void this.stop().finally(() => events.onFatal(error));
+    // What else fails at the stop follows from it.
+    const tell = (): void => events.onFatal(error);
+    void this.stop().then(tell, tell);
   }
 }
