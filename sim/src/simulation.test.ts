@@ -28,6 +28,15 @@ test("a few seeds keep every promise", async () => {
   }
 });
 
+test.each([
+  { seed: 322, rule: "a member answers a leader that joined while it was down" },
+  { seed: 256, rule: "a removal may count after the operator gave up on it" },
+  { seed: 89, rule: "a removed member with a full disk ends with the reason" },
+])("seed $seed: $rule", { timeout: 60_000 }, async ({ seed }) => {
+  const { failure, story } = await simulate(drawOptions(seed), ports);
+  expect(failure, story.slice(-20).join("\n")).toBe(undefined);
+});
+
 test("the same seed twice is the same run, another seed another", async () => {
   const options = short(11, { size: 3, faultIntervalMs: 1500 });
   const first = await simulate(options, ports);

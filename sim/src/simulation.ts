@@ -102,6 +102,8 @@ class Simulation {
   async #rest(): Promise<void> {
     const { cluster } = this;
     for (let passedMs = 0; passedMs < REST_MS; passedMs += 500) {
+      // A removal may count long after the operator gave up on it.
+      cluster.members = cluster.members.filter(({ isRemoved }) => !isRemoved);
       for (const member of cluster.members) if (!member.isUp) member.start();
       await this.#pass(500);
       if (this.#isAtRest()) return;
