@@ -3,13 +3,12 @@
 import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Etcd3 } from "etcd3";
 import { afterEach, expect, test } from "vitest";
+import { freePort } from "../free-ports.ts";
 
 const command = join(import.meta.dirname, "../../bin/etcd");
 const running = new Set<ChildProcess>();
@@ -42,14 +41,6 @@ function end(child: ChildProcess, signal: NodeJS.Signals): Promise<Outcome> {
       resolve({ code: child.exitCode, signal: child.signalCode });
     } else child.kill(signal);
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 interface Running {

@@ -13,8 +13,8 @@ interface Connection {
   readonly to: number;
   readonly dialer: Socket;
   readonly target: Socket;
-  /** Undefined until the first request tells. */
-  from: number | undefined;
+  /** Who dialled, as its first request says: a member's id, which may be told to `ids` later. */
+  senderID: string | undefined;
 }
 
 export class Links {
@@ -28,17 +28,19 @@ export class Links {
   async open(to: number, targetPort: number): Promise<number> {
     const server = createServer((dialer) => {
       const target = connect({ host: "127.0.0.1", port: targetPort });
-      const connection: Connection = { to, dialer, target, from: undefined };
+      const connection: Connection = { to, dialer, target, senderID: undefined };
       this.#connections.add(connection);
       for (const socket of [dialer, target]) {
         socket.on("error", () => undefined);
         socket.on("close", () => this.#end(connection));
       }
       dialer.on("data", (chunk) => {
-        connection.from ??= this.#senderOf(chunk);
-        this.#pass(connection, connection.from, to, target, chunk);
+        connection.senderID ??= senderOf(chunk);
+        if (!this.#isStopped(connection, this.#dialerOf(connection), to)) target.write(chunk);
       });
-      target.on("data", (chunk) => this.#pass(connection, to, connection.from, dialer, chunk));
+      target.on("data", (chunk) => {
+        if (!this.#isStopped(connection, to, this.#dialerOf(connection))) dialer.write(chunk);
+      });
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     this.#servers.push(server);
@@ -60,7 +62,8 @@ export class Links {
     const stopped = new Set(this.#stopped);
     this.#stopped.clear();
     for (const connection of this.#connections) {
-      const { from, to } = connection;
+      const { to } = connection;
+      const from = this.#dialerOf(connection);
       const isHit = stopped.has(`${from} ${to}`) || stopped.has(`${to} ${from}`);
       if (from === undefined || isHit) this.#end(connection);
     }
@@ -71,20 +74,8 @@ export class Links {
     for (const server of this.#servers) server.close();
   }
 
-  #senderOf(chunk: Buffer): number | undefined {
-    const id = /x-server-from: *([0-9a-f]+)/i.exec(chunk.toString("latin1"))?.[1];
-    return id === undefined ? undefined : this.ids.get(id);
-  }
-
-  #pass(
-    connection: Connection,
-    from: number | undefined,
-    to: number | undefined,
-    socket: Socket,
-    chunk: Buffer,
-  ): void {
-    if (this.#isStopped(connection, from, to)) return;
-    socket.write(chunk);
+  #dialerOf({ senderID }: Connection): number | undefined {
+    return senderID === undefined ? undefined : this.ids.get(senderID);
   }
 
   /** A connection of unknown origin is stopped with any of the links to its target. */
@@ -98,4 +89,8 @@ export class Links {
     connection.dialer.destroy();
     connection.target.destroy();
   }
+}
+
+function senderOf(chunk: Buffer): string | undefined {
+  return /x-server-from: *([0-9a-f]+)/i.exec(chunk.toString("latin1"))?.[1];
 }

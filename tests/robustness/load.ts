@@ -5,18 +5,19 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { RpcError } from "@etcd-ts/api";
-import type { KeyValue, WatchResponse } from "@etcd-ts/api";
+import type { WatchResponse } from "@etcd-ts/api";
 import { EtcdError, latin1FromBytes } from "@etcd-ts/base";
 import { compare, op } from "@etcd-ts/client";
 import type { Client } from "@etcd-ts/client";
 import { LeaseCheck } from "../../sim/src/checkers/lease-check.ts";
 import { checkLinearizable } from "../../sim/src/checkers/linearizability.ts";
 import type { Answer, Operation } from "../../sim/src/checkers/linearizability.ts";
-import { pairText } from "../../sim/src/checkers/model.ts";
 import type { Request, Write } from "../../sim/src/checkers/model.ts";
 import { RevisionLedger } from "../../sim/src/checkers/revision-ledger.ts";
 import { WatchCheck } from "../../sim/src/checkers/watch-check.ts";
 import type { WatchedEvent } from "../../sim/src/checkers/watch-check.ts";
+import { watchedEvent } from "../../sim/src/cluster.ts";
+import { rangeText } from "../../sim/src/workload.ts";
 import type { Process, Processes } from "./processes.ts";
 
 const CALL_TIMEOUT_MS = 3000;
@@ -27,6 +28,11 @@ const ALL = { prefix: true } as const;
 
 export interface LoadOptions {
   readonly clients: number;
+  /**
+   * Reads that need not be up to date: what the checkers must find. Every second round of clients
+   * only reads, so that one at a member that is cut off does not wait for its writes.
+   */
+  readonly isStale?: boolean;
 }
 
 export class Load {
@@ -34,6 +40,7 @@ export class Load {
   /** The write that was acknowledged last. */
   #lastWrite = { callMs: 0, returnMs: 0 };
   readonly #cluster: Processes;
+  readonly #isStale: boolean;
   readonly #watches: WatchCheck[] = [];
   readonly #leases = new LeaseCheck(20);
   readonly #leaseOf = new Map<string, bigint>();
@@ -42,12 +49,14 @@ export class Load {
   #serial = 0;
   #failure: unknown;
 
-  constructor(cluster: Processes, { clients }: LoadOptions) {
+  constructor(cluster: Processes, { clients, isStale = false }: LoadOptions) {
     this.#cluster = cluster;
+    this.#isStale = isStale;
     for (let i = 0; i < clients; i++) {
       // Each stays with one member, also while that one is away.
       const member = cluster.members[i % cluster.members.length]!;
-      this.#run(() => this.#client(`c${i}`, member));
+      const isReader = isStale && i >= cluster.members.length;
+      this.#run(() => this.#client(`c${i}`, member, isReader));
     }
     for (const member of cluster.members) this.#run(() => this.#watcher(member));
     this.#run(() => this.#leaseholder());
@@ -113,11 +122,11 @@ export class Load {
     return last;
   }
 
-  async #client(name: string, member: Process): Promise<void> {
+  async #client(name: string, member: Process, isReader: boolean): Promise<void> {
     const client = this.#cluster.client(member);
     const seen = new Map<string, number>();
     while (!this.#isStopped) {
-      const choice = Math.random();
+      const choice = isReader ? 1 : Math.random();
       const key = `k${Math.floor(Math.random() * KEYS)}`;
       if (choice < 0.4) await this.#put(name, client, key);
       else if (choice < 0.5) await this.#delete(name, client, key);
@@ -218,9 +227,10 @@ export class Load {
       () =>
         client.kv.get(key ?? "", {
           prefix: key === undefined,
+          serializable: this.#isStale,
           timeoutMs: CALL_TIMEOUT_MS,
         }),
-      ({ header, kvs }) => ({ revision: header!.revision, isChange: false, read: textOf(kvs) }),
+      ({ header, kvs }) => ({ revision: header!.revision, isChange: false, read: rangeText(kvs) }),
     );
     for (const kv of response?.kvs ?? []) seen.set(latin1FromBytes(kv.key), kv.modRevision);
   }
@@ -301,11 +311,7 @@ export class Load {
 }
 
 function eventsOf(response: WatchResponse): WatchedEvent[] {
-  return response.events.map(({ type, kv }) => ({
-    key: latin1FromBytes(kv!.key),
-    value: type === 1 ? undefined : latin1FromBytes(kv!.value),
-    modRevision: kv!.modRevision,
-  }));
+  return response.events.map(watchedEvent);
 }
 
 /** The last revision a response is about. */
@@ -321,19 +327,4 @@ function byRevision(events: readonly WatchedEvent[]): Map<number, WatchedEvent[]
     else group.push(event);
   }
   return groups;
-}
-
-function textOf(kvs: readonly KeyValue[]): string {
-  return kvs
-    .map((kv) =>
-      pairText(latin1FromBytes(kv.key), {
-        value: latin1FromBytes(kv.value),
-        createRevision: kv.createRevision,
-        modRevision: kv.modRevision,
-        version: kv.version,
-        lease: kv.lease,
-      }),
-    )
-    .sort()
-    .join(" ");
 }

@@ -4,12 +4,11 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "@etcd-ts/client";
+import { freePorts } from "../free-ports.ts";
 import { Links } from "./links.ts";
 
 const PROGRAM = join(import.meta.dirname, "../../bin/etcd");
@@ -45,11 +44,11 @@ export class Processes {
   static async start(count: number, ...flags: readonly string[]): Promise<Processes> {
     const cluster = new Processes(flags);
     for (let position = 0; position < count; position++) {
-      const listen = await freePort();
+      const [listen = 0, clientPort = 0] = await freePorts(2);
       const peer = await cluster.links.open(position, listen);
       cluster.members.push({
         position,
-        clientURL: `http://127.0.0.1:${await freePort()}`,
+        clientURL: `http://127.0.0.1:${clientPort}`,
         peerURL: `http://127.0.0.1:${peer}`,
         listenPeerURL: `http://127.0.0.1:${listen}`,
         dataDir: join(cluster.#directory, `m${position}`),
@@ -181,12 +180,4 @@ export class Processes {
 
 function isRunning(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

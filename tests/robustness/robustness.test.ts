@@ -6,6 +6,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
+import { ViolationError } from "../../sim/src/violation.ts";
 import { Load } from "./load.ts";
 import { ELECTION_TIMEOUT_MS, Processes } from "./processes.ts";
 import type { Process } from "./processes.ts";
@@ -117,6 +118,20 @@ test("partitions: full, one-way, partial", { timeout: 300_000 }, async () => {
   }
   await judge(load);
   await expectEqualHashes(processes.members);
+});
+
+test("the checkers find reads that are not up to date", { timeout: 120_000 }, async () => {
+  const processes = await startCluster(3);
+  const load = new Load(processes, { clients: 6, isStale: true });
+  await sleep(500);
+  const leader = await processes.leader();
+  const [away, other] = processes.members.filter((member) => member !== leader);
+  processes.links.cut(away!.position, leader.position);
+  processes.links.cut(away!.position, other!.position);
+  await sleep(FAULT_MS);
+  processes.links.mend();
+  await processes.leader();
+  await expect(load.check()).rejects.toThrow(ViolationError);
 });
 
 test("five members go on without any two", { timeout: 300_000 }, async () => {

@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 import { CertificateAuthority } from "@etcd-ts/certs";
 import { Client } from "@etcd-ts/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { freePorts, SpawnedCluster } from "../../client/spawned-cluster.ts";
+import { SpawnedCluster } from "../../client/spawned-cluster.ts";
+import { freePort } from "../../free-ports.ts";
 
 const located = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 const etcd = located("../bin/etcd");
@@ -139,7 +140,7 @@ describe("etcdctl, several endpoints and users", () => {
   afterAll(() => cluster.stop());
 
   test("dead endpoints cost nothing while one lives", async () => {
-    const [dead] = await freePorts(1);
+    const dead = await freePort();
     const endpoints = `--endpoints=127.0.0.1:${dead}, ${cluster.endpoints.join(", ")}`;
     for (let i = 0; i < 3; i++) {
       expect((await both([endpoints, "put", "a", String(i)])).output).toBe("OK\n");
