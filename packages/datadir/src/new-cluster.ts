@@ -1,7 +1,14 @@
 /** The cluster a restored member starts as, judged as a start judges it. */
 
 import { NULL_LOGGER } from "@etcd-ts/base";
-import { Cluster, parseInitialCluster, parseMemberURLs } from "@etcd-ts/etcdserver";
+import {
+  Cluster,
+  parseInitialCluster,
+  parseMemberURLs,
+  refusalOfDuplicates,
+  refusalOfName,
+  refusalOfURLs,
+} from "@etcd-ts/etcdserver";
 import type { Member } from "@etcd-ts/etcdserver";
 import { DataDirectoryError } from "./errors.ts";
 
@@ -27,17 +34,11 @@ export function newCluster(options: NewClusterOptions): NewCluster {
   const { name, initialCluster, initialClusterToken } = options;
   const advertised = parseMemberURLs(options.advertisePeerURLs);
   const urls = parseInitialCluster(initialCluster);
-  const own = urls.get(name);
-  if (own === undefined) {
-    throw clusterError(
-      `couldn't find local name ${JSON.stringify(name)} in the initial cluster configuration`,
-    );
-  }
-  refuseUnadvertised(name, own, advertised);
-  const all = [...urls.values()].flat();
-  if (new Set(all).size !== all.length) {
-    throw clusterError(`initial cluster ${describe(urls)} has duplicate url`);
-  }
+  const refusal =
+    refusalOfName(name, urls) ??
+    refusalOfURLs(name, urls.get(name) ?? [], advertised) ??
+    refusalOfDuplicates(urls);
+  if (refusal !== undefined) throw new DataDirectoryError("CLUSTER", refusal);
   const cluster = Cluster.fromInitial(initialClusterToken, urls, NULL_LOGGER);
   const members = cluster.members();
   for (const member of members) cluster.addMember(member, false);
@@ -47,34 +48,4 @@ export function newCluster(options: NewClusterOptions): NewCluster {
     members,
     v2Store: cluster.encodeV2Store(),
   };
-}
-
-function refuseUnadvertised(
-  name: string,
-  own: readonly string[],
-  advertised: readonly string[],
-): void {
-  const unadvertised = own.filter((url) => !advertised.includes(url));
-  if (unadvertised.length > 0) {
-    const listed = unadvertised.map((url) => `${name}=${url}`).join(",");
-    throw clusterError(
-      `--initial-cluster has ${listed} but missing from --initial-advertise-peer-urls=${advertised.join(",")}`,
-    );
-  }
-  const unlisted = advertised.filter((url) => !own.includes(url));
-  if (unlisted.length > 0) {
-    const listed = advertised.map((url) => `${name}=${url}`).join(",");
-    throw clusterError(
-      `--initial-advertise-peer-urls has ${unlisted.join(",")} but missing from --initial-cluster=${listed}`,
-    );
-  }
-}
-
-function describe(urls: ReadonlyMap<string, readonly string[]>): string {
-  const parts = [...urls].flatMap(([name, list]) => list.map((url) => `${name}=${url}`));
-  return parts.sort().join(",");
-}
-
-function clusterError(message: string): DataDirectoryError {
-  return new DataDirectoryError("CLUSTER", message);
 }

@@ -29,7 +29,12 @@ import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
 import { BootstrapError } from "./bootstrap-error.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
 import { clusterToJoin, discoveredCluster, refuseIfBootstrapped } from "./join.ts";
-import { Cluster, encodeMemberContext } from "./membership/index.ts";
+import {
+  Cluster,
+  encodeMemberContext,
+  refusalOfDuplicates,
+  refusalOfName,
+} from "./membership/index.ts";
 import type { MemberInfo, ServerConfig, ServerPorts } from "./server-api.ts";
 
 export { BootstrapError } from "./bootstrap-error.ts";
@@ -274,18 +279,8 @@ class Bootstrap {
 
   #checkInitialCluster(): void {
     const { name, initialCluster } = this.#config;
-    if (!initialCluster.has(name)) {
-      throw new BootstrapError(
-        `couldn't find local name "${name}" in the initial cluster configuration`,
-      );
-    }
-    const urls = [...initialCluster.values()].flat();
-    if (new Set(urls).size !== urls.length) {
-      const text = [...initialCluster].flatMap(([member, list]) =>
-        list.map((url) => `${member}=${url}`),
-      );
-      throw new BootstrapError(`initial cluster ${text.sort().join()} has duplicate url`);
-    }
+    const refusal = refusalOfName(name, initialCluster) ?? refusalOfDuplicates(initialCluster);
+    if (refusal !== undefined) throw new BootstrapError(refusal);
   }
 
   async #restart(hasDatabase: boolean): Promise<Bootstrapped> {

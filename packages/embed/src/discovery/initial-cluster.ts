@@ -7,7 +7,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { EtcdError } from "@etcd-ts/base";
 import type { Disk, Logger } from "@etcd-ts/base";
-import { MembershipError, parseInitialCluster } from "@etcd-ts/etcdserver";
+import {
+  MembershipError,
+  parseInitialCluster,
+  refusalOfName,
+  refusalOfURLs,
+} from "@etcd-ts/etcdserver";
 import { WriteAheadLog } from "@etcd-ts/wal";
 import type { EmbedConfig } from "../config.ts";
 import { ConfigError, parseListenURL } from "../listen-url.ts";
@@ -39,12 +44,8 @@ export async function initialCluster(
       ? config.initialCluster
       : await clusterFromDNS(config, ports.names, ports.logger);
   const members = parse(text);
-  const own = members.get(config.name);
-  if (own === undefined) {
-    throw new ConfigError(
-      `couldn't find local name ${JSON.stringify(config.name)} in the initial cluster configuration`,
-    );
-  }
+  refuse(refusalOfName(config.name, members));
+  const own = members.get(config.name) ?? [];
   if (config.initialClusterState === "new") await checkOwnURLs(config.name, own, advertised, ports);
   return { members, token: config.initialClusterToken };
 }
@@ -68,17 +69,12 @@ async function checkOwnURLs(
   if (own.join() === advertised.join()) return;
   const difference = await differenceOf(advertised, own, ports);
   if (difference === undefined) return;
-  const named = (urls: readonly string[]): string => urls.map((url) => `${name}=${url}`).join(",");
-  const unadvertised = own.filter((url) => !advertised.includes(url));
-  if (unadvertised.length > 0) {
-    throw new ConfigError(
-      `--initial-cluster has ${named(unadvertised)} but missing from --initial-advertise-peer-urls=${advertised.join(",")} (${difference})`,
-    );
-  }
-  const unlisted = advertised.filter((url) => !own.includes(url));
-  throw new ConfigError(
-    `--initial-advertise-peer-urls has ${unlisted.join(",")} but missing from --initial-cluster=${named(advertised)}`,
-  );
+  refuse(refusalOfURLs(name, own, advertised, difference));
+}
+
+/** @throws {ConfigError} with the refusal, if there is one */
+function refuse(refusal: string | undefined): void {
+  if (refusal !== undefined) throw new ConfigError(refusal);
 }
 
 /** @returns in Go's words what differs; undefined if nothing does */

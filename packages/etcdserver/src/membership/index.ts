@@ -2,6 +2,7 @@ export { Cluster } from "./cluster.ts";
 export type { DowngradeInfo } from "./cluster.ts";
 export { MembershipError } from "./errors.ts";
 export type { MembershipErrorCode } from "./errors.ts";
+export { refusalOfDuplicates, refusalOfName, refusalOfURLs } from "./initial-cluster.ts";
 export { clusterID, memberID } from "./member-id.ts";
 export {
   decodeConfChangeContext,
