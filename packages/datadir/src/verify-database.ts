@@ -1,6 +1,12 @@
 /** The checks of a database file: its pages, and all that etcd keeps in it. */
 
-import { decodeMessage, hexFromID, latin1FromBytes, stringFromUtf8 } from "@etcd-ts/base";
+import {
+  decodeMessage,
+  hexFromBytes,
+  hexFromID,
+  latin1FromBytes,
+  stringFromUtf8,
+} from "@etcd-ts/base";
 import type { Codec } from "@etcd-ts/base";
 import {
   AlarmMemberCodec,
@@ -144,7 +150,7 @@ export class DatabaseChecks {
     this.#each("lease", LeaseRecordCodec, check, (lease, key) => {
       known.add(BigInt.asIntN(64, lease.id));
       if (BigInt.asUintN(64, lease.id) !== idOf(key)) {
-        check.error(`lease ${hexFromID(lease.id)} is kept under ${hexOf(key)}`);
+        check.error(`lease ${hexFromID(lease.id)} is kept under ${hexFromBytes(key)}`);
       }
       if (lease.ttl < 1) check.error(`lease ${hexFromID(lease.id)} has a TTL of ${lease.ttl}`);
     });
@@ -160,7 +166,7 @@ export class DatabaseChecks {
   #checkMembers(check: Check): string {
     this.#eachEntry("members_removed", (key) => {
       const id = idFromText(key);
-      if (id === undefined) check.error(`removed member ${hexOf(key)} is no id`);
+      if (id === undefined) check.error(`removed member ${hexFromBytes(key)} is no id`);
       else this.#removedIDs.add(id);
     });
     const members: MemberRecord[] = [];
@@ -171,7 +177,8 @@ export class DatabaseChecks {
       if (member === undefined) return;
       const id = hexFromID(member.id);
       this.#memberIDs.add(BigInt.asUintN(64, member.id));
-      if (latin1FromBytes(key) !== id) check.error(`member ${id} is kept under ${hexOf(key)}`);
+      if (latin1FromBytes(key) !== id)
+        check.error(`member ${id} is kept under ${hexFromBytes(key)}`);
       if (member.peerURLs.length === 0) check.error(`member ${id} has no peer URLs`);
       if (this.#removedIDs.has(BigInt.asUintN(64, member.id))) {
         check.error(`member ${id} is also among the removed ones`);
@@ -220,7 +227,7 @@ export class DatabaseChecks {
     this.#eachEntry("alarm", (key) => {
       alarms++;
       if (decoded(AlarmMemberCodec, key) === undefined) {
-        check.error(`alarm ${hexOf(key)} cannot be read`);
+        check.error(`alarm ${hexFromBytes(key)} cannot be read`);
       }
     });
     if (alarms > 0) check.warn("alarms are raised: `etcdctl alarm list` shows which");
@@ -235,7 +242,7 @@ export class DatabaseChecks {
   ): void {
     this.#eachEntry(bucket, (key, value) => {
       const message = decoded(codec, value);
-      if (message === undefined) check.error(`${bucket} ${hexOf(key)} cannot be read`);
+      if (message === undefined) check.error(`${bucket} ${hexFromBytes(key)} cannot be read`);
       else visit(message, key);
     });
   }
@@ -256,13 +263,9 @@ function decoded<T>(codec: Codec<T>, bytes: Uint8Array): T | undefined {
   }
 }
 
-function hexOf(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 /** Undefined unless `bytes` are a number of 8. */
 function idOf(bytes: Uint8Array): bigint | undefined {
-  return bytes.length === 8 ? BigInt(`0x${hexOf(bytes)}`) : undefined;
+  return bytes.length === 8 ? BigInt(`0x${hexFromBytes(bytes)}`) : undefined;
 }
 
 function idFromText(bytes: Uint8Array): bigint | undefined {

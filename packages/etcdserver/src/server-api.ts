@@ -499,7 +499,6 @@ export interface ServerOperations {
     context: RequestContext,
     done: Completion<WatchPermit>,
   ): void;
-  readonly isAuthEnabled: boolean;
 }
 
 /** What the Auth service asks for, but for Authenticate. */

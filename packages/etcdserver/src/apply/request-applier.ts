@@ -3,8 +3,9 @@
  *
  * Synchronous and deterministic: the same requests leave the same bytes on every member. The
  * layers are those of etcd, outermost first: a corrupt cluster refuses to touch keys, a full one
- * refuses to grow, the proposer must have had the permission, and a write found over the quota is carried out and yet answered with
- * "no space", because every member must do the same with it whatever its own file's size is.
+ * refuses to grow, the proposer must have had the permission, and a write found over the quota is
+ * carried out and yet answered with "no space", because every member must do the same with it
+ * whatever its own file's size is.
  */
 
 import type { EtcdError, Family, Gauge, Metrics } from "@etcd-ts/base";

@@ -4,8 +4,6 @@
  * Both are asynchronous, because both may take longer than a turn should.
  */
 
-import type { EtcdError } from "@etcd-ts/base";
-
 /** bcrypt, in the format of Go's library: `$2a$<cost>$<salt and hash>`. */
 export interface PasswordHasher {
   /** @throws {EtcdError} for a password that cannot be hashed, or when too many wait */
@@ -45,6 +43,3 @@ export interface AuthPorts {
   readonly passwords: PasswordHasher | undefined;
   readonly tokens: TokenKind;
 }
-
-/** A token, or why there is none. */
-export type TokenOutcome = { readonly token: string } | { readonly error: EtcdError };

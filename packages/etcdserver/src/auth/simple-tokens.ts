@@ -33,10 +33,6 @@ export class SimpleTokens {
     this.#ttlMs = ttlMs;
   }
 
-  get size(): number {
-    return this.#tokens.size;
-  }
-
   enable(): void {
     this.#isEnabled = true;
   }

@@ -10,7 +10,7 @@
  * - At most one round is on its way; confirmed rounds wait for apply in order of their index.
  */
 
-import { equalBytes } from "@etcd-ts/base";
+import { equalBytes, hexFromBytes } from "@etcd-ts/base";
 import type { Clock, Counter, EtcdError, Logger, Metrics } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 import type { ReadState } from "@etcd-ts/raft";
@@ -128,7 +128,7 @@ export class ReadIndex {
       settle(round.readers, SERVER_ERRORS.timeout);
     } else if (nowMs - round.retryMs >= RETRY_MS) {
       logger.warn("waiting for ReadIndex response took too long, retrying", {
-        "sent-request-id": hex(round.contexts.at(-1)!),
+        "sent-request-id": hexFromBytes(round.contexts.at(-1)!),
         "retry-timeout": `${RETRY_MS}ms`,
       });
       this.#ask(round);
@@ -165,8 +165,4 @@ export class ReadIndex {
 
 function settle(readers: readonly Completion<void>[], error: EtcdError | undefined): void {
   for (const done of readers) done(error, undefined);
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
