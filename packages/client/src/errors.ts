@@ -28,6 +28,12 @@ export function isEtcdError(error: RpcError): boolean {
   return BY_TEXT.has(error.message);
 }
 
+/** Whether a stream that ended like this may go on at another member. */
+export function mayWorkElsewhere({ grpcCode }: RpcError): boolean {
+  const { CANCELED, INTERNAL, UNAVAILABLE } = GRPC_CODES;
+  return grpcCode === CANCELED || grpcCode === INTERNAL || grpcCode === UNAVAILABLE;
+}
+
 /** The text etcd's own client prints for an error. */
 export function errorText(error: unknown): string {
   if (!(error instanceof RpcError)) return error instanceof Error ? error.message : String(error);

@@ -9,7 +9,6 @@ import {
   LeaseRevokeRequestCodec,
   LeaseTimeToLiveRequestSchema,
   RPC_ERRORS,
-  GRPC_CODES,
 } from "@etcd-ts/api";
 import { EMPTY_BYTES, equalBytes } from "@etcd-ts/base";
 import type {
@@ -22,7 +21,7 @@ import type {
 } from "@etcd-ts/api";
 
 import type { Caller } from "./caller.ts";
-import { aborted, typedError } from "./errors.ts";
+import { aborted, mayWorkElsewhere, typedError } from "./errors.ts";
 import type { RequestOptions } from "./options.ts";
 import { pause, remaining, sleep } from "./waiting.ts";
 
@@ -147,6 +146,5 @@ export class LeaseClient {
 /** Failures after which another member may do it. */
 function isPassing(failure: RpcError): boolean {
   if (failure.code === "CANCELED" && failure.message === "context canceled") return false;
-  const { CANCELED, INTERNAL, UNAVAILABLE } = GRPC_CODES;
-  return [CANCELED, INTERNAL, UNAVAILABLE].some((code) => code === failure.grpcCode);
+  return mayWorkElsewhere(failure);
 }

@@ -23,7 +23,7 @@ import type { ClientStream } from "@etcd-ts/rpc";
 import { keyRange } from "./bytes.ts";
 import type { Bytes, KeyRange, RangeOptions } from "./bytes.ts";
 import type { Caller } from "./caller.ts";
-import { canceled, typedError } from "./errors.ts";
+import { canceled, mayWorkElsewhere, typedError } from "./errors.ts";
 import { prefixedRange, strippedKV } from "./namespace.ts";
 import { pause } from "./waiting.ts";
 
@@ -213,11 +213,7 @@ export class Watcher implements AsyncIterable<WatchResponse> {
 
   /** Failures after which the watch goes on elsewhere. */
   #isPassing(error: RpcError): boolean {
-    const { UNAVAILABLE, INTERNAL, CANCELED } = GRPC_CODES;
-    return (
-      [UNAVAILABLE, INTERNAL, CANCELED].some((code) => code === error.grpcCode) ||
-      this.#caller.isTokenRefused(error)
-    );
+    return mayWorkElsewhere(error) || this.#caller.isTokenRefused(error);
   }
 
   #createRequest(): WatchRequest {
@@ -258,14 +254,21 @@ export class Watcher implements AsyncIterable<WatchResponse> {
     const last = events.at(-1);
     const reached = last === undefined ? revision : revisionOf(last);
     this.#nextRevision = Math.max(this.#nextRevision, reached + 1);
-    this.#held.push({ ...response, events: events.map((event) => this.#strip(event)) });
+    this.#held.push(this.#answer(response, events));
     if (this.#held.length >= HELD_RESPONSES_MAX) stream.pause();
     this.#wake?.();
   }
 
+  /** The response with the events that are wanted; itself where nothing has to be changed. */
+  #answer(response: WatchResponse, events: Event[]): WatchResponse {
+    if (this.#keyPrefix.length > 0) {
+      return { ...response, events: events.map((event) => this.#strip(event)) };
+    }
+    return events.length === response.events.length ? response : { ...response, events };
+  }
+
   #strip(event: Event): Event {
     const prefix = this.#keyPrefix;
-    if (prefix.length === 0) return event;
     return {
       ...event,
       kv: event.kv === undefined ? undefined : strippedKV(prefix, event.kv),
