@@ -1,6 +1,7 @@
 export * from "./bytes.ts";
 export * from "./crc32c.ts";
 export * from "./errors.ts";
+export * from "./go-duration.ts";
 export * from "./interval-tree.ts";
 export * from "./log-levels.ts";
 export * from "./memory/disk-faults.ts";

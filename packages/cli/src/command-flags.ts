@@ -5,7 +5,7 @@
  */
 
 import { FlagError, HelpRequested } from "./flag-set.ts";
-import { parseGoDuration } from "./go-duration.ts";
+import { parseGoDuration } from "@etcd-ts/base";
 import { goQuote, NumberSyntaxError, parseGoInt, parseGoUint } from "./go-text.ts";
 
 export type CommandFlagKind = "bool" | "string" | "int" | "uint" | "duration" | "list";

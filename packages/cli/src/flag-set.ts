@@ -6,8 +6,7 @@
  * that is no flag, or `--`, ends the flags.
  */
 
-import { EtcdError } from "@etcd-ts/base";
-import { parseGoDuration } from "./go-duration.ts";
+import { EtcdError, parseGoDuration } from "@etcd-ts/base";
 
 /** A command line that cannot be understood; commands exit with status 2. */
 export class FlagError extends EtcdError {

@@ -5,6 +5,7 @@ import type { KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 import { SERVER_ERRORS } from "@etcd-ts/api";
+import { parseGoDuration } from "@etcd-ts/base";
 import type { Clock, EtcdError, Logger } from "@etcd-ts/base";
 import type { TokenKind } from "@etcd-ts/etcdserver";
 
@@ -30,16 +31,6 @@ const KEY_TYPES: { readonly [algorithm: string]: string } = {
   HS256: "secret",
   HS384: "secret",
   HS512: "secret",
-};
-
-const UNIT_MS: { readonly [unit: string]: number } = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
 };
 
 /** @throws {ConfigError} with etcd's text */
@@ -103,16 +94,10 @@ function keysOf(options: ReadonlyMap<string, string>): JwtKeys {
 
 function ttlOf(text: string): number {
   if (text === "") return TTL_DEFAULT_MS;
-  if (
-    !/^(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*$/.test(text)
-  ) {
-    throw refused(SERVER_ERRORS.invalidAuthOptions);
-  }
-  let totalMs = 0;
-  for (const [, amount, unit] of text.matchAll(/([\d.]+)(ns|us|µs|ms|s|m|h)/g)) {
-    totalMs += Number(amount) * UNIT_MS[unit!]!;
-  }
-  return totalMs;
+  // Not a sign, and a unit even for nothing.
+  const ttlMs = /^[\d.]+[a-zµ]/.test(text) ? parseGoDuration(text) : undefined;
+  if (ttlMs === undefined) throw refused(SERVER_ERRORS.invalidAuthOptions);
+  return ttlMs;
 }
 
 /** Undefined for an empty file, which has no key. */

@@ -5,9 +5,8 @@
  * The smoothed round trip weighs the newest sample by 1/8 (RFC 6298), as etcd's does.
  */
 
-import { hexFromID, stringFromUtf8 } from "@etcd-ts/base";
+import { hexFromID, stringFromUtf8, formatGoDuration } from "@etcd-ts/base";
 import type { Timer } from "@etcd-ts/base";
-import { formatDurationMs } from "../v3rpc/texts.ts";
 import type { PeerHttpClient } from "./http-client.ts";
 import {
   CLOCK_DRIFT_WARNING_MS,
@@ -112,14 +111,14 @@ export class Prober {
     const fields = {
       "round-tripper-name": this.#name,
       "remote-peer-id": id,
-      rtt: formatDurationMs(this.#roundTripMs),
+      rtt: formatGoDuration(this.#roundTripMs),
       error: this.#error === "" ? undefined : this.#error,
     };
     if (!this.#isHealthy) logger.warn("prober detected unhealthy status", fields);
     if (this.#clockDifferenceMs > CLOCK_DRIFT_WARNING_MS) {
       logger.warn("prober found high clock drift", {
         ...fields,
-        "clock-drift": formatDurationMs(this.#clockDifferenceMs),
+        "clock-drift": formatGoDuration(this.#clockDifferenceMs),
       });
     }
     metrics.roundTripSeconds.labels({ To: id }).observe(this.#roundTripMs / 1000);

@@ -8,10 +8,10 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { encodeMessage, EtcdError, hexFromID } from "@etcd-ts/base";
+import { encodeMessage, EtcdError, hexFromID, formatGoDuration } from "@etcd-ts/base";
 import { MessageCodec } from "@etcd-ts/raft";
 import type { Message } from "@etcd-ts/raft";
-import { formatBytes, formatDurationMs } from "../v3rpc/texts.ts";
+import { formatBytes } from "../v3rpc/texts.ts";
 import {
   SNAPSHOT_MESSAGE_BYTES_MAX,
   SNAPSHOT_PROGRESS_INTERVAL_MS,
@@ -161,7 +161,7 @@ export class SnapshotReceiver {
         ...fields,
         "incoming-snapshot-size-bytes": bytes,
         "incoming-snapshot-size": formatBytes(bytes),
-        "download-took": formatDurationMs(clock.monotonicMs() - startMs),
+        "download-took": formatGoDuration(clock.monotonicMs() - startMs),
       });
       return true;
     } catch (error) {

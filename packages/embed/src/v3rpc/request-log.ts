@@ -4,11 +4,11 @@
  * User keys are in it at debug level only; values never, only their sizes.
  */
 
+import { formatGoDuration } from "@etcd-ts/base";
 import type { Clock, Logger } from "@etcd-ts/base";
 import type { CallContext, CallInterceptor } from "@etcd-ts/rpc";
 
 import { describeRequest } from "./request-content.ts";
-import { formatDurationMs } from "./texts.ts";
 
 interface OpenRequest {
   readonly request: unknown;
@@ -58,7 +58,7 @@ export class RequestLog implements CallInterceptor {
     const stats = describeRequest(call.method, request, response, isDebug);
     this.#logger.log(isDebug ? "debug" : "warn", "request stats", {
       "start time": isoTime(this.#clock.wallMs() - tookMs),
-      "time spent": formatDurationMs(tookMs),
+      "time spent": formatGoDuration(tookMs),
       remote: call.peer.address,
       "response type": call.method.path,
       "request count": stats.requestCount,

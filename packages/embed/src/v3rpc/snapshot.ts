@@ -10,14 +10,14 @@ import { createHash } from "node:crypto";
 
 import { rpcErrorFrom } from "@etcd-ts/api";
 import type { SnapshotRequest, SnapshotResponse } from "@etcd-ts/api";
-import { invariant } from "@etcd-ts/base";
+import { invariant, formatGoDuration } from "@etcd-ts/base";
 import type { StreamCall } from "@etcd-ts/rpc";
 import type { BackendSnapshot } from "@etcd-ts/storage";
 
 import { CallLife } from "./call-life.ts";
 import { contextOf } from "./headers.ts";
 import type { ServiceParts } from "./parts.ts";
-import { formatBytes, formatDurationMs } from "./texts.ts";
+import { formatBytes } from "./texts.ts";
 
 type SnapshotCall = StreamCall<SnapshotRequest, SnapshotResponse>;
 
@@ -51,7 +51,7 @@ async function sendWhole(parts: ServiceParts, call: SnapshotCall, life: CallLife
     call.send(response(digest, 0, version));
     logger.info("successfully sent database snapshot to client", {
       ...size,
-      took: formatDurationMs(clock.monotonicMs() - startMs),
+      took: formatGoDuration(clock.monotonicMs() - startMs),
       "storage-version": version,
     });
   } finally {

@@ -1,6 +1,7 @@
+import { formatGoDuration } from "@etcd-ts/base";
 import { expect, test } from "vitest";
 
-import { formatBytes, formatDurationMs } from "./texts.ts";
+import { formatBytes } from "./texts.ts";
 
 test("formatBytes() counts in powers of 1000, with a decimal below ten", () => {
   const sizes = [0, 9, 10, 999, 1000, 1450, 9950, 20_480, 999_499, 82_854_982, 5e9];
@@ -19,9 +20,9 @@ test("formatBytes() counts in powers of 1000, with a decimal below ten", () => {
   ]);
 });
 
-test("formatDurationMs() prints what Go prints", () => {
+test("formatGoDuration() prints what Go prints", () => {
   const durations = [0, 0.000_5, 0.25, 312.5, 1200, 123_500, 3_600_000, 7_384_000];
-  expect(durations.map(formatDurationMs)).toEqual([
+  expect(durations.map(formatGoDuration)).toEqual([
     "0s",
     "500ns",
     "250µs",
