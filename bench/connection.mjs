@@ -49,6 +49,7 @@ export function message(...parts) {
 export class Connection {
   #socket;
   #authority;
+  #token;
   /** Handed over whole at each flush, so that it is never written again. */
   #out = Buffer.allocUnsafe(OUTPUT_BYTES);
   #outBytes = 0;
@@ -66,11 +67,12 @@ export class Connection {
   /** Called when the connection is of no more use. */
   closed = () => {};
 
-  /** Opens a connection to `http://host:port`. */
-  static open(url) {
+  /** Opens a connection to `http://host:port`; each call on it carries the token. */
+  static open(url, { token } = {}) {
     const { hostname, port, host } = new URL(url);
     const connection = new Connection();
     connection.#authority = host;
+    connection.#token = token;
     const socket = connect({ host: hostname, port: Number(port), noDelay: true });
     connection.#socket = socket;
     const settings = Buffer.from([0, 2, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
@@ -168,6 +170,7 @@ export class Connection {
       this.#field(0x41, undefined, this.#authority),
       this.#field(0x40, "te", "trailers"),
       this.#field(0x40, "content-type", "application/grpc"),
+      ...(this.#token === undefined ? [] : [this.#field(0x40, "token", this.#token)]),
     ]);
     if (before === this.#inserted) this.#blocks.set(path, { inserted: before, block });
     return block;

@@ -117,8 +117,8 @@ export class Member {
 
 const base64 = (value) => Buffer.from(value).toString("base64");
 
-/** As many members as directories, in one cluster. */
-export async function startCluster(kind, directories) {
+/** As many members as directories, in one cluster, all with `more` flags. */
+export async function startCluster(kind, directories, more = []) {
   const urls = [];
   for (const directory of directories) {
     urls.push({ directory, client: await freeURL(), peer: await freeURL() });
@@ -130,6 +130,7 @@ export async function startCluster(kind, directories) {
       ...[`--listen-client-urls=${client}`, `--advertise-client-urls=${client}`],
       ...[`--listen-peer-urls=${peer}`, `--initial-advertise-peer-urls=${peer}`],
       ...[`--initial-cluster=${initial}`, "--quota-backend-bytes=8589934592"],
+      ...more,
     ];
     const member = new Member(kind, directory, flags);
     member.url = client;
