@@ -96,3 +96,42 @@ func TestRestartIgnoresInitialCluster(t *testing.T) {
 		m.kill()
 	}
 }
+
+// A member that allows fewer learners than there are starts neither again nor as one of them.
+func TestFewerLearnersThanThereAre(t *testing.T) {
+	told := beside(t, func(t *testing.T, k kind) []string {
+		m := &member{
+			t:       t,
+			kind:    k,
+			dataDir: t.TempDir(),
+			client:  fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
+			peer:    fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
+		}
+		m.flags = []string{"--name=m1", "--initial-advertise-peer-urls=" + m.peer, "--initial-cluster=m1=" + m.peer}
+		m.start()
+		t.Cleanup(m.kill)
+		learner := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+		if _, err := m.dial().MemberAddAsLearner(timeout(t), []string{learner}); err != nil {
+			t.Fatal(err)
+		}
+		joinCode, join := failedStart(t, k, t.TempDir(), "--name=m2", "--max-learners=0", "--initial-cluster-state=existing",
+			"--listen-peer-urls="+learner, "--initial-advertise-peer-urls="+learner,
+			fmt.Sprintf("--listen-client-urls=http://127.0.0.1:%d", freePort(t)), "--advertise-client-urls=http://127.0.0.1:1",
+			"--initial-cluster=m1="+m.peer+",m2="+learner)
+		// After a kill the learner may stand in the log only, where it is judged when it is applied.
+		m.stop()
+		againCode, again := failedStart(t, k, m.dataDir, "--name=m1", "--max-learners=0",
+			"--initial-advertise-peer-urls="+m.peer, "--initial-cluster=m1="+m.peer, "--listen-peer-urls="+m.peer, "--listen-client-urls="+m.client, "--advertise-client-urls="+m.client)
+		// With one allowed it is what it was.
+		m.start()
+		return []string{fmt.Sprint(joinCode), join, fmt.Sprint(againCode), again}
+	})
+	if our, their := fmt.Sprint(told[ours]), fmt.Sprint(told[reference]); our != their {
+		t.Errorf("ours ends with\n%s\nthe reference with\n%s", our, their)
+	}
+	for _, i := range []int{1, 3} {
+		if !strings.Contains(told[ours][i], "membership: too many learner members in cluster") {
+			t.Errorf("no word of learners: %s", told[ours])
+		}
+	}
+}

@@ -39,6 +39,7 @@ import { withUpgradeControl } from "./etcdhttp/access-control.ts";
 import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-handler.ts";
 import { HealthEndpoints } from "./etcdhttp/health.ts";
 import { measureEventLoop } from "./event-loop-metrics.ts";
+import { reportFeatureGates } from "./feature-gates.ts";
 import { Listener } from "./listener.ts";
 import { parseListenURLs } from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
@@ -244,6 +245,7 @@ class Member implements Etcd {
     const random = new NodeRandom();
     const metrics = new PrometheusMetrics({ process: true });
     const endMeasuring = measureEventLoop(metrics);
+    reportFeatureGates(config.featureGates, metrics);
     const ended = promiseWithEnd();
     void ended.promise.then(endMeasuring);
     let member: Member | undefined = undefined as Member | undefined;

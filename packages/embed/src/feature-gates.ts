@@ -1,5 +1,6 @@
 /** Named switches of etcd 3.6 (`--feature-gates A=true,B=false`). */
 
+import type { Metrics } from "@etcd-ts/base";
 import { ConfigError } from "./listen-url.ts";
 
 interface FeatureGate {
@@ -8,6 +9,9 @@ interface FeatureGate {
 }
 
 export const FEATURE_GATES = {
+  // Each stands for all gates of its stage that are not named.
+  AllAlpha: { enabledByDefault: false, stage: "ALPHA" },
+  AllBeta: { enabledByDefault: false, stage: "BETA" },
   CompactHashCheck: { enabledByDefault: false, stage: "ALPHA" },
   InitialCorruptCheck: { enabledByDefault: false, stage: "ALPHA" },
   LeaseCheckpoint: { enabledByDefault: false, stage: "ALPHA" },
@@ -35,6 +39,18 @@ function featureGatesFrom(given: ReadonlyMap<string, boolean>): FeatureGates {
   return Object.fromEntries(entries) as { [Name in FeatureGateName]: boolean };
 }
 
+/** Shows operators which are on. */
+export function reportFeatureGates(gates: FeatureGates, metrics: Metrics): void {
+  const family = metrics.gaugeFamily({
+    name: "etcd_server_feature_enabled",
+    help: "Whether or not a feature is enabled. 1 is enabled, 0 is not.",
+    labelNames: ["name", "stage"],
+  });
+  for (const name of FEATURE_GATE_NAMES) {
+    family.labels({ name, stage: FEATURE_GATES[name].stage }).set(gates[name] ? 1 : 0);
+  }
+}
+
 /** @throws {ConfigError} on an unknown name or a value that is no boolean */
 export function parseFeatureGates(text: string): FeatureGates {
   const given = new Map<string, boolean>();
@@ -44,7 +60,7 @@ export function parseFeatureGates(text: string): FeatureGates {
     const name = (equals < 0 ? part : part.slice(0, equals)).trim();
     if (equals < 0) throw new ConfigError(`missing bool value for ${name}`);
     const value = part.slice(equals + 1).trim();
-    if (name !== "AllAlpha" && name !== "AllBeta" && !(name in FEATURE_GATES)) {
+    if (!(name in FEATURE_GATES)) {
       throw new ConfigError(`unrecognized feature gate: ${name}`);
     }
     if (!/^(1|0|t|f|true|false)$/i.test(value)) {

@@ -28,7 +28,12 @@ import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
 
 import { BootstrapError } from "./bootstrap-error.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
-import { clusterToJoin, discoveredCluster, refuseIfBootstrapped } from "./join.ts";
+import {
+  clusterToJoin,
+  discoveredCluster,
+  refuseIfBootstrapped,
+  refuseTooManyLearners,
+} from "./join.ts";
 import {
   Cluster,
   encodeMemberContext,
@@ -349,6 +354,7 @@ class Bootstrap {
       // 3.5 could lose a promotion in the backend that the snapshot knows of.
       cluster.syncLearnerPromotions();
       this.#checkDatabase(cluster, hasDatabase);
+      refuseTooManyLearners(cluster, this.#config);
       this.#refuseUnreachable(cluster);
       logger.info("restarting local member", {
         "cluster-id": hex(ids.ClusterID),

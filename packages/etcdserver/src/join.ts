@@ -6,6 +6,7 @@
 import { EtcdError } from "@etcd-ts/base";
 import {
   CLUSTER_VERSION_MIN,
+  SERVER_ERRORS,
   SERVER_VERSION,
   compareVersions,
   parseVersion,
@@ -52,6 +53,19 @@ export async function refuseIfBootstrapped(
   if (known !== undefined && known.clientURLs.length > 0) {
     throw new BootstrapError(`member ${self.id.toString(16)} has already been bootstrapped`);
   }
+}
+
+/**
+ * Whoever allows fewer learners than there are would refuse changes that others allow.
+ *
+ * @throws {BootstrapError} in etcd's words
+ */
+export function refuseTooManyLearners(
+  cluster: Cluster,
+  { maxLearners }: Pick<ServerConfig, "maxLearners">,
+): void {
+  if (cluster.learners().length <= maxLearners) return;
+  throw new BootstrapError(SERVER_ERRORS.tooManyLearners.message);
 }
 
 /**
@@ -120,6 +134,7 @@ export async function clusterToJoin(
   if (!(await isCompatible(cluster, self.id, questions, config, ports))) {
     throw new BootstrapError("incompatible with current running cluster");
   }
+  refuseTooManyLearners(cluster, config);
   return { cluster, remotes: remote.members };
 }
 

@@ -212,7 +212,7 @@ export class MemberCore {
         this.gate.applied(index);
       },
     });
-    this.#reportLearner();
+    this.#reportMembership();
     this.peerMessages = new PeerMessages(this);
     this.loop = this.#createLoop();
   }
@@ -430,7 +430,7 @@ export class MemberCore {
         hooks: {
           termBegan: () => this.#termBegan(),
           applyConfChange: (change) => {
-            this.ports.clock.nextTurn(() => this.#reportLearner());
+            this.ports.clock.nextTurn(() => this.#reportMembership());
             return this.loop.applyConfChange(change);
           },
           raiseNoSpace: (next) => this.raiseNoSpace(next),
@@ -517,8 +517,16 @@ export class MemberCore {
     });
   }
 
-  #reportLearner(): void {
-    this.metrics.isLearner.set(this.cluster.isLocalLearner() ? 1 : 0);
+  #reportMembership(): void {
+    const { cluster, metrics } = this;
+    metrics.isLearner.set(cluster.isLocalLearner() ? 1 : 0);
+    const Local = this.memberID.toString(16);
+    for (const { id } of cluster.members()) {
+      metrics.knownPeers.labels({ Local, Remote: id.toString(16) }).set(1);
+    }
+    for (const id of cluster.removedIDs()) {
+      metrics.knownPeers.labels({ Local, Remote: id.toString(16) }).set(0);
+    }
   }
 
   /** Runs `read` when the state can be read: at once, unless a snapshot is being installed. */
@@ -549,7 +557,7 @@ export class MemberCore {
     this.gate.applied(snapshot.index);
     this.#events.snapshotInstalled(snapshot.index);
     this.#events.clusterVersionChanged();
-    this.#reportLearner();
+    this.#reportMembership();
   }
 
   #softStateChanged({ leadID }: SoftState): void {

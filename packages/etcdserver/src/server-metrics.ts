@@ -7,6 +7,8 @@ export interface ServerMetrics {
   readonly hasLeader: Gauge;
   readonly isLeader: Gauge;
   readonly isLearner: Gauge;
+  /** By `Local` and `Remote`; 1 for a member, 0 for one that was. */
+  readonly knownPeers: Family<Gauge>;
   readonly leaderChanges: Counter;
   readonly heartbeatFailures: Counter;
   readonly snapshotInstalls: Gauge;
@@ -56,6 +58,11 @@ function declareInstruments(metrics: Metrics): ServerMetrics {
       "etcd_server_is_learner",
       "Whether or not this member is a learner. 1 if is, 0 otherwise.",
     ),
+    knownPeers: metrics.gaugeFamily({
+      name: "etcd_network_known_peers",
+      help: "The current number of known peers.",
+      labelNames: ["Local", "Remote"],
+    }),
     leaderChanges: counter(
       "etcd_server_leader_changes_seen_total",
       "The number of leader changes seen.",

@@ -91,7 +91,9 @@ export class PrometheusMetrics implements Metrics {
     if (accept.includes("application/openmetrics-text")) {
       registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
     }
-    const all = this.#metrics.readAll().map(valuesOf);
+    // As Go's library does: a family without a series is not there yet.
+    const readings = this.#metrics.readAll().filter(({ series }) => series.length > 0);
+    const all = readings.map(valuesOf);
     all.push(...(((await this.#process?.getMetricsAsJSON()) ?? []) as Values[]));
     for (const values of all.sort((a, b) => (a.name < b.name ? -1 : 1))) register(registry, values);
     return { contentType: registry.contentType, body: await registry.metrics() };
@@ -131,6 +133,13 @@ function valuesOf(reading: MetricReading): Values {
   return { name, help, type: reading.kind as unknown as Values["type"], values };
 }
 
+/** A bound as Go's library writes it: the label is part of a series' name. */
+function goFloat(value: number): string {
+  if (value < 1e6) return String(value);
+  const [digits, exponent] = value.toExponential().split("e+");
+  return `${digits}e+${exponent!.padStart(2, "0")}`;
+}
+
 function histogramValues(
   name: string,
   labels: { readonly [name: string]: string },
@@ -140,7 +149,8 @@ function histogramValues(
   let below = 0;
   for (const [i, count] of histogram.counts.entries()) {
     below += count;
-    const le = histogram.bounds[i] ?? "+Inf";
+    const bound = histogram.bounds[i];
+    const le = bound === undefined ? "+Inf" : goFloat(bound);
     values.push({ metricName: `${name}_bucket`, labels: { ...labels, le }, value: below });
   }
   values.push({ metricName: `${name}_sum`, labels, value: histogram.sum });

@@ -2,8 +2,10 @@
  * The raft side of a peer listener: `/raft`, `/raft/stream/...`, `/raft/snapshot`, `/raft/probing`.
  *
  * Each request passes, in this order: its method; versions and cluster (412); what its path and
- * its body say. Statuses and texts are etcd's, because peers act on them: 410 and 403 stop a
- * member that was removed, 412 and 404 are tried again.
+ * its body say. Statuses and texts are etcd's, because peers act on them: 410 stops a member that
+ * was removed, 412, 404 and 500 are tried again. A message that is not for this member, or from one
+ * that was removed, is no 403, which would stop its sender for good: that may be a member of good
+ * standing that has not heard yet who lives at this address now.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -19,7 +21,7 @@ import { UNKNOWN_PEER, UNKNOWN_SNAPSHOT_SENDER } from "./metrics.ts";
 import type { MemberPeer } from "./peer.ts";
 import { errorText, processMessage } from "./peer-context.ts";
 import type { PeerContext } from "./peer-context.ts";
-import { BodyReader, refuse, refuseJSON } from "./request-body.ts";
+import { BodyReader, refuse, refuseAndClose } from "./request-body.ts";
 import { SnapshotReceiver } from "./snapshot-receiver.ts";
 import type { SaveSnapshotDatabase } from "./snapshot-receiver.ts";
 
@@ -76,8 +78,13 @@ export class RaftEndpoints {
     const message = await this.#readMessage(request, response);
     if (message === undefined) return;
     const refusal = processMessage(this.#context, message);
-    if (refusal !== undefined) refuseJSON(request, response, 403, refusal);
-    else {
+    if (refusal !== undefined) {
+      this.#context.logger.warn("failed to process Raft message", {
+        "local-member-id": hexFromID(this.#context.identity.memberID),
+        error: refusal,
+      });
+      refuseAndClose(response, 500, "error processing raft message");
+    } else {
       response.writeHead(204);
       response.end();
     }

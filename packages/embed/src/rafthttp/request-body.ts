@@ -97,6 +97,12 @@ export function refuse(
   replyError(response, status, text);
 }
 
+/** Refuses a request whose sender is not to go on with this connection. */
+export function refuseAndClose(response: ServerResponse, status: number, text: string): void {
+  response.setHeader("Connection", "close");
+  replyError(response, status, text);
+}
+
 /** `{"message":"..."}`, as etcd's raft handlers answer some refusals. */
 export function refuseJSON(
   request: IncomingMessage,

@@ -20,8 +20,8 @@ import {
 import { MessageStreamDecoder } from "./message-stream.ts";
 import { UNKNOWN_PEER } from "./metrics.ts";
 import { errorText, processMessage, refusalOfMessage } from "./peer-context.ts";
-import type { PeerContext } from "./peer-context.ts";
-import { bodyChunks, refuse, refuseJSON } from "./request-body.ts";
+import type { PeerContext, ProcessRefusal } from "./peer-context.ts";
+import { bodyChunks, refuse } from "./request-body.ts";
 
 /** Keeps an image as `<index>.snap.db`, durably; resolves to its size. */
 export type SaveSnapshotDatabase = (
@@ -75,7 +75,7 @@ export class SnapshotReceiver {
     }
     const refusal = refusalOfMessage(this.#context, message);
     if (refusal !== undefined) {
-      refuseJSON(request, response, 403, refusal);
+      this.#refuse(incoming, request, response, refusal);
       return;
     }
     metrics.snapshotReceiveInflights.labels({ From: from }).add(1);
@@ -86,7 +86,7 @@ export class SnapshotReceiver {
     }
     const lateRefusal = processMessage(this.#context, message);
     if (lateRefusal !== undefined) {
-      refuseJSON(request, response, 403, lateRefusal);
+      this.#refuse(incoming, request, response, lateRefusal);
       return;
     }
     response.writeHead(204);
@@ -95,6 +95,22 @@ export class SnapshotReceiver {
     metrics.snapshotReceiveSeconds
       .labels({ From: from })
       .observe((clock.monotonicMs() - startMs) / 1000);
+  }
+
+  #refuse(
+    { message, from }: Incoming,
+    request: IncomingMessage,
+    response: ServerResponse,
+    refusal: ProcessRefusal,
+  ): void {
+    const { identity, logger, metrics } = this.#context;
+    logger.warn("failed to process Raft message", {
+      "local-member-id": hexFromID(identity.memberID),
+      "remote-snapshot-sender-id": hexFromID(message.from),
+      error: refusal,
+    });
+    refuse(request, response, 500, `failed to process raft message (${refusal})`);
+    metrics.snapshotReceiveFailures.labels({ From: from }).inc();
   }
 
   /** Reads the message; on failure answers, and is undefined. */

@@ -183,8 +183,17 @@ export class Cluster {
     return this.#removed.has(id);
   }
 
+  /** Members that were, whose ids are spent. */
+  removedIDs(): ReadonlySet<bigint> {
+    return this.#removed;
+  }
+
   isLocalLearner(): boolean {
     return this.#members.get(this.#localID)?.isLearner ?? false;
+  }
+
+  learners(): Member[] {
+    return this.members().filter((member) => member.isLearner);
   }
 
   /** Client URLs of all members, sorted. */
