@@ -9,7 +9,9 @@ import type { PrometheusMetrics } from "@etcd-ts/runtime";
 import { withAccessControl } from "./access-control.ts";
 import type { AccessControlOptions } from "./access-control.ts";
 import type { HealthEndpoints } from "./health.ts";
-import { allowMethod, reply, replyError, replyNotFound, requestURL } from "./replies.ts";
+import { allowMethod, reply, replyError, replyNotFound } from "./replies.ts";
+import { withTarget } from "./request-target.ts";
+import type { RequestTarget } from "./request-target.ts";
 
 export interface ClientHandlerOptions extends AccessControlOptions {
   readonly server: ServerOperations;
@@ -23,9 +25,8 @@ export interface ClientHandlerOptions extends AccessControlOptions {
 
 /** What a client listener serves beside gRPC. */
 export function createClientHandler(options: ClientHandlerOptions): HttpHandler {
-  const handle: HttpHandler = (request, response) => {
-    if (options.gateway?.handle(request, response) === true) return;
-    const { pathname } = requestURL(request);
+  const handle = withTarget((target, request, response) => {
+    const { pathname } = target;
     if (pathname === "/version") {
       if (allowMethod(request, response, "GET")) {
         reply(response, 200, "application/json", versionJSON(options.server));
@@ -34,34 +35,37 @@ export function createClientHandler(options: ClientHandlerOptions): HttpHandler 
       if (allowMethod(request, response, "GET")) {
         reply(response, 200, "application/json; charset=utf-8", debugVars(options));
       }
-    } else serveMetricsAndHealth(options, pathname, request, response);
-  };
-  return withAccessControl(options, handle);
+    } else serveMetricsAndHealth(options, target, request, response);
+  });
+  return withAccessControl(options, (request, response) => {
+    // The gateway has rules of its own for paths.
+    if (options.gateway?.handle(request, response) !== true) handle(request, response);
+  });
 }
 
 /** What a `--listen-metrics-urls` listener serves. */
 export function createMetricsHandler(
   options: Pick<ClientHandlerOptions, "metrics" | "health">,
 ): HttpHandler {
-  return (request, response) => {
-    serveMetricsAndHealth(options, requestURL(request).pathname, request, response);
-  };
+  return withTarget((target, request, response) => {
+    serveMetricsAndHealth(options, target, request, response);
+  });
 }
 
 function serveMetricsAndHealth(
   options: Pick<ClientHandlerOptions, "metrics" | "health">,
-  pathname: string,
+  target: RequestTarget,
   request: Parameters<HttpHandler>[0],
   response: Parameters<HttpHandler>[1],
 ): void {
-  if (pathname === "/metrics") {
+  if (target.pathname === "/metrics") {
     options.metrics.expose(request.headers.accept).then(
       ({ contentType, body }) => reply(response, 200, contentType, body),
       (error: unknown) => replyError(response, 500, String(error)),
     );
     return;
   }
-  if (!options.health.handle(pathname, request, response)) replyNotFound(response);
+  if (!options.health.handle(target, request, response)) replyNotFound(response);
 }
 
 /** The body of `/version`, on client and peer listeners. */

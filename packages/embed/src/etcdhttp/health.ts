@@ -11,7 +11,8 @@ import { requestTimeoutMs } from "@etcd-ts/etcdserver";
 import type { RequestContext, ServerOperations } from "@etcd-ts/etcdserver";
 import type { Clock } from "@etcd-ts/base";
 import type { HttpRequest, HttpResponse } from "@etcd-ts/rpc";
-import { allowMethod, reply, replyError, replyNotFound, requestURL } from "./replies.ts";
+import { allowMethod, reply, replyError, replyNotFound } from "./replies.ts";
+import type { RequestTarget } from "./request-target.ts";
 
 export interface HealthOptions {
   readonly server: ServerOperations;
@@ -73,17 +74,18 @@ export class HealthEndpoints {
   }
 
   /** @returns whether the path was one of these endpoints */
-  handle(path: string, request: HttpRequest, response: HttpResponse): boolean {
-    if (path === "/health") {
-      if (allowMethod(request, response, "GET")) this.#health(request, response);
+  handle(target: RequestTarget, request: HttpRequest, response: HttpResponse): boolean {
+    const { pathname, query } = target;
+    if (pathname === "/health") {
+      if (allowMethod(request, response, "GET")) this.#health(query, response);
       return true;
     }
-    const match = /^\/(livez|readyz)(?:\/(.*))?$/.exec(path);
+    const match = /^\/(livez|readyz)(?:\/(.*))?$/.exec(pathname);
     if (match === null) return false;
     const type = match[1] as ProbeType;
     const name = match[2];
     if (name !== undefined && !CHECKS[type].includes(name)) replyNotFound(response);
-    else if (allowMethod(request, response, "GET")) this.#probe(type, name, request, response);
+    else if (allowMethod(request, response, "GET")) this.#probe(type, name, query, response);
     return true;
   }
 
@@ -95,8 +97,7 @@ export class HealthEndpoints {
     };
   }
 
-  #health(request: HttpRequest, response: HttpResponse): void {
-    const query = requestURL(request).searchParams;
+  #health(query: URLSearchParams, response: HttpResponse): void {
     const excluded = new Set(query.getAll("exclude"));
     const isSerializable = query.get("serializable") === "true";
     const finish = (reason: string): void => this.#answerHealth(response, reason);
@@ -129,10 +130,9 @@ export class HealthEndpoints {
   #probe(
     type: ProbeType,
     single: string | undefined,
-    request: HttpRequest,
+    query: URLSearchParams,
     response: HttpResponse,
   ): void {
-    const query = requestURL(request).searchParams;
     const excluded = new Set(single === undefined ? query.getAll("exclude") : []);
     const names = single === undefined ? CHECKS[type].filter((n) => !excluded.has(n)) : [single];
     const isVerbose = query.has("verbose");

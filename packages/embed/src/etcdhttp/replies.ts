@@ -37,9 +37,3 @@ export function allowMethod(request: HttpRequest, response: HttpResponse, method
   replyError(response, 405, "Method Not Allowed");
   return false;
 }
-
-/** The path and the query of a request, whatever its host. */
-export function requestURL(request: HttpRequest): URL {
-  const target = request.url ?? "/";
-  return new URL(target.startsWith("/") ? `http://localhost${target}` : target);
-}

@@ -19,7 +19,8 @@ import type {
   ServerOperations,
 } from "@etcd-ts/etcdserver";
 import { versionJSON } from "../etcdhttp/client-handler.ts";
-import { allowMethod, reply, replyError, replyNotFound, requestURL } from "../etcdhttp/replies.ts";
+import { allowMethod, reply, replyError, replyNotFound } from "../etcdhttp/replies.ts";
+import { requestTarget } from "../etcdhttp/request-target.ts";
 import { CLUSTER_ID_MISMATCH_TEXT, headerOf } from "./headers.ts";
 import {
   CONNECTION_TIMEOUT_MS,
@@ -74,7 +75,8 @@ class PeerEndpoints {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    const pathname = pathnameOf(request);
+    // What is no path is nothing that is served here.
+    const pathname = requestTarget(request)?.pathname ?? "";
     const { transport } = this.#options;
     if (pathname === "/raft" || pathname.startsWith("/raft/")) {
       if (transport === undefined) replyNotFound(response);
@@ -304,13 +306,4 @@ function leaseStatus(error: EtcdError, notPrimaryStatus: number): number {
 
 function replyMembers(response: ServerResponse, members: readonly MemberInfo[]): void {
   reply(response, 200, "application/json", `${encodeMembers(members as readonly Member[])}\n`);
-}
-
-/** Empty, which nothing serves, if the target is no URL. */
-function pathnameOf(request: IncomingMessage): string {
-  try {
-    return requestURL(request).pathname;
-  } catch {
-    return "";
-  }
 }
