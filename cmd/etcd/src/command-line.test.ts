@@ -61,8 +61,17 @@ describe("readCommandLine()", () => {
   test.each([
     [["foo"], '"foo" is not a valid flag'],
     [["--listen-client-urls=http://127.0.0.1:1"], "--advertise-client-urls is required"],
-    [["--cert-file=a.pem"], "--cert-file is a flag of etcd that etcd-ts has not built yet"],
-    [["--peer-auto-tls"], "--peer-auto-tls is a flag of etcd"],
+    [["--tls-min-version=TLS1.0"], 'unexpected TLS version "TLS1.0"'],
+    [["--cipher-suites=foo"], 'unexpected TLS cipher suite "foo"'],
+    [["--client-key-file=k.pem"], "ClientKeyFile and ClientCertFile must both be present"],
+    [
+      ["--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b"],
+      "AllowedCNs and AllowedHostnames are mutually exclusive",
+    ],
+    [
+      ["--discovery-cert=a.pem"],
+      "--discovery-cert is a flag of etcd that etcd-ts has not built yet",
+    ],
     [["--auto-compaction-mode=x"], 'unknown auto-compaction-mode "x"'],
     [["--log-format=x"], "unknown log format: x, supported values json, console"],
     [["--log-level=foo"], 'unrecognized level: "foo"'],
@@ -92,7 +101,9 @@ describe("readCommandLine()", () => {
   });
 
   test("accepts an unbuilt flag at its default", () => {
-    expect(() => read(["--auth-token=simple", "--cert-file=", "--auto-tls=false"])).not.toThrow();
+    expect(() =>
+      read(["--auth-token=simple", "--discovery-cert=", "--enable-pprof=false"]),
+    ).not.toThrow();
   });
 
   test("refuses each unbuilt flag by name", () => {
@@ -154,7 +165,14 @@ log-outputs: [stderr]
 cors: "http://a,http://b"
 unknown-key: 1
 client-transport-security:
-  cert-file: ""
+  cert-file: c.pem
+  key-file: k.pem
+  trusted-ca-file: ca.pem
+  client-cert-auth: true
+  allowed-cn: [a, b]
+peer-transport-security:
+  allowed-hostname: [h]
+  skip-client-san-verification: true
 `);
     expect(config.name).toBe("from-file");
     expect(config.electionTimeoutMs).toBe(2000);
@@ -162,6 +180,29 @@ client-transport-security:
     expect(config.listenClientURLs).toHaveLength(2);
     expect(config.logOutputs).toEqual(["stderr"]);
     expect(config.cors).toEqual(["http://a", "http://b"]);
+    expect(config.clientSecurity).toMatchObject({
+      certFile: "c.pem",
+      keyFile: "k.pem",
+      trustedCAFile: "ca.pem",
+      clientCertAuth: true,
+      allowedCNs: ["a", "b"],
+    });
+    expect(config.peerSecurity).toMatchObject({
+      allowedHostnames: ["h"],
+      skipClientSANVerification: true,
+    });
+  });
+
+  test("reads TLS flags of both sides", () => {
+    const words = ["--cert-file=c", "--key-file=k", "--client-crl-file=r", "--peer-auto-tls"];
+    const { config } = read([
+      ...words,
+      "--tls-max-version=TLS1.2",
+      "--self-signed-cert-validity=3",
+    ]);
+    expect(config.clientSecurity).toMatchObject({ certFile: "c", keyFile: "k", crlFile: "r" });
+    expect(config.peerSecurity).toMatchObject({ certFile: "", autoTLS: true });
+    expect(config).toMatchObject({ tlsMaxVersion: "TLS1.2", selfSignedCertValidityYears: 3 });
   });
 
   test("reads JSON", () => {
@@ -176,7 +217,7 @@ client-transport-security:
     ["- a", "expected a mapping"],
     ["a: b: c", "etcd.conf.yml"],
     ["max-txn-ops: many", "parse error"],
-    ["client-transport-security: {cert-file: a}", "--cert-file is a flag of etcd"],
+    ["discovery-config: {client: {secure: {cert: a}}}", "--discovery-cert is a flag of etcd"],
     ["listen-client-urls: http://127.0.0.1:1", "--advertise-client-urls is required"],
   ])("refuses %j", (text, message) => {
     expect(() => readFile(text)).toThrow(message);

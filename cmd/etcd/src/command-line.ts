@@ -12,7 +12,8 @@ import type { EnvironmentReport, FlagValues } from "@etcd-ts/cli";
 import { ConfigError, embedConfig, FEATURE_GATE_NAMES, validateConfig } from "@etcd-ts/embed";
 import type { DiscoverySettings, EmbedConfig, FeatureGates, ListenURL } from "@etcd-ts/embed";
 import type { LogRotation } from "@etcd-ts/runtime";
-import { flagsFromConfigFile } from "./config-file.ts";
+import { NO_FILE_SETTINGS, readConfigFile } from "./config-file.ts";
+import type { ConfigFile, FileSettings } from "./config-file.ts";
 import {
   EXPERIMENTAL_ALIASES,
   EXPERIMENTAL_GATES,
@@ -21,6 +22,7 @@ import {
   UNBUILT_FLAGS,
 } from "./flags.ts";
 import type { FlagName } from "./flags.ts";
+import { clientSecurity, peerSecurity } from "./transport-security.ts";
 
 type Values = FlagValues<typeof FLAGS>;
 
@@ -59,13 +61,13 @@ export function readCommandLine(
   }
   const file = parsed.values["config-file"] || environment["ETCD_CONFIG_FILE"] || "";
   let report: EnvironmentReport = { used: [], unrecognized: [] };
-  let effective = flags;
+  let effective: ConfigFile = { flags, settings: NO_FILE_SETTINGS };
   if (file === "")
     report = applyEnvironment(flags, "ETCD", withoutVersion(environment), OTHER_VARIABLES);
-  else effective = flagsFromFile(file);
-  const { values, explicit } = effective.result();
+  else effective = configFile(file);
+  const { values, explicit } = effective.flags.result();
   const warnings = checkFlags(values, explicit);
-  const config = configFromFlags(values, explicit);
+  const config = configFromFlags(values, explicit, effective.settings);
   validateConfig(config);
   return { config, environment: report, warnings };
 }
@@ -77,7 +79,7 @@ function withoutVersion(environment: { readonly [name: string]: string | undefin
   return { ...environment, ETCD_VERSION: undefined };
 }
 
-function flagsFromFile(path: string): FlagSet<typeof FLAGS> {
+function configFile(path: string): ConfigFile {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -86,7 +88,7 @@ function flagsFromFile(path: string): FlagSet<typeof FLAGS> {
     const reason = code === "ENOENT" ? "no such file or directory" : (code ?? String(error));
     throw new ConfigError(`open ${path}: ${reason}`, { cause: error });
   }
-  return flagsFromConfigFile(text, path);
+  return readConfigFile(text, path);
 }
 
 /** Refuses flags that cannot be honoured. @returns warnings */
@@ -204,7 +206,11 @@ function orDefault<T>(value: T, unset: T, fallback: T): T {
   return value === unset ? fallback : value;
 }
 
-function configFromFlags(values: Values, explicit: ReadonlySet<string>): EmbedConfig {
+function configFromFlags(
+  values: Values,
+  explicit: ReadonlySet<string>,
+  file: FileSettings,
+): EmbedConfig {
   const number = (name: FlagName): number => aliased(name, values, explicit);
   const { name } = values;
   const dataDir = values["data-dir"] === "" ? `${name}.etcd` : values["data-dir"];
@@ -264,6 +270,12 @@ function configFromFlags(values: Values, explicit: ReadonlySet<string>): EmbedCo
     enableGRPCGateway: values["enable-grpc-gateway"],
     cors: values.cors,
     hostWhitelist: values["host-whitelist"],
+    clientSecurity: clientSecurity(values, file),
+    peerSecurity: peerSecurity(values),
+    selfSignedCertValidityYears: values["self-signed-cert-validity"],
+    cipherSuites: values["cipher-suites"],
+    tlsMinVersion: values["tls-min-version"],
+    tlsMaxVersion: values["tls-max-version"],
     autoCompactionMode: values["auto-compaction-mode"] as "periodic" | "revision",
     autoCompactionRetention: values["auto-compaction-retention"],
     compactionBatchLimit: orDefault(

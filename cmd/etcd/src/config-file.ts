@@ -70,8 +70,24 @@ const NESTED: { readonly [key: string]: string } = {
   "experimental-snapshot-catch-up-entries": "experimental-snapshot-catchup-entries",
 };
 
+/** What only a file can say. */
+export interface FileSettings {
+  readonly clientAllowedCNs: readonly string[];
+  readonly clientSkipSANVerification: boolean;
+}
+
+export const NO_FILE_SETTINGS: FileSettings = {
+  clientAllowedCNs: [],
+  clientSkipSANVerification: false,
+};
+
+export interface ConfigFile {
+  readonly flags: FlagSet<typeof FLAGS>;
+  readonly settings: FileSettings;
+}
+
 /** @throws {ConfigError} naming the file and the key */
-export function flagsFromConfigFile(text: string, path: string): FlagSet<typeof FLAGS> {
+export function readConfigFile(text: string, path: string): ConfigFile {
   let document: unknown;
   try {
     document = parse(text) ?? {};
@@ -82,7 +98,9 @@ export function flagsFromConfigFile(text: string, path: string): FlagSet<typeof 
     throw new ConfigError(`${path}: expected a mapping of settings`);
   }
   const flags = new FlagSet(FLAGS);
+  const settings: Partial<FileSettings> = {};
   for (const [key, value] of leaves(document as Mapping, "")) {
+    Object.assign(settings, fileSetting(key, value));
     const name = NESTED[key] ?? key;
     if (TABLE[name] === undefined || NOT_IN_FILE.has(name)) continue;
     const shown = textOf(name, value);
@@ -93,7 +111,17 @@ export function flagsFromConfigFile(text: string, path: string): FlagSet<typeof 
       throw new ConfigError(`${path}: ${(error as Error).message}`, { cause: error });
     }
   }
-  return flags;
+  return { flags, settings: { ...NO_FILE_SETTINGS, ...settings } };
+}
+
+function fileSetting(key: string, value: unknown): Partial<FileSettings> | undefined {
+  if (key === "client-transport-security.allowed-cn" && Array.isArray(value)) {
+    return { clientAllowedCNs: value.map(String) };
+  }
+  if (key === "client-transport-security.skip-client-san-verification") {
+    return { clientSkipSANVerification: value === true };
+  }
+  return undefined;
 }
 
 type Mapping = { readonly [key: string]: unknown };

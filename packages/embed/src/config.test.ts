@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { embedConfig, parseAutoCompaction, validateConfig } from "./config.ts";
 import { defaultFeatureGates, parseFeatureGates } from "./feature-gates.ts";
 import { parseListenURL, parseListenURLs } from "./listen-url.ts";
+import { NO_TRANSPORT_SECURITY } from "./tls/transport-security.ts";
 
 describe("parseListenURL()", () => {
   test.each([
@@ -63,8 +64,34 @@ describe("validateConfig()", () => {
     [{ heartbeatIntervalMs: 0 }, "--heartbeat-interval must be >0"],
     [{ logOutputs: ["default", "stdout"] }, 'multi logoutput for "default"'],
     [
-      { listenClientURLs: parseListenURLs("https://127.0.0.1:2379") },
-      "TLS listeners are not built",
+      { tlsMinVersion: "TLS1.1" },
+      'unexpected TLS version "TLS1.1" (must be one of: TLS1.2, TLS1.3)',
+    ],
+    [
+      { tlsMinVersion: "TLS1.3", tlsMaxVersion: "TLS1.2" },
+      "min version (TLS1.3) is greater than max version (TLS1.2)",
+    ],
+    [
+      { tlsMinVersion: "TLS1.3", cipherSuites: ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"] },
+      "cipher suites cannot be configured when only TLS1.3 is enabled",
+    ],
+    [{ cipherSuites: ["TLS_NONE"] }, 'unexpected TLS cipher suite "TLS_NONE"'],
+    [
+      {
+        peerSecurity: { ...NO_TRANSPORT_SECURITY, allowedCNs: ["a"], allowedHostnames: ["b", "c"] },
+      },
+      'AllowedCNs and AllowedHostnames are mutually exclusive (cns=["a"], hostnames=["b" "c"])',
+    ],
+    [
+      { clientSecurity: { ...NO_TRANSPORT_SECURITY, clientKeyFile: "k" } },
+      "ClientKeyFile and ClientCertFile must both be present or both absent: key: k, cert: ]",
+    ],
+    [
+      {
+        listenClientURLs: parseListenURLs("https://127.0.0.1:2379"),
+        listenClientHTTPURLs: parseListenURLs("http://127.0.0.1:2379"),
+      },
+      "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url",
     ],
     [
       { featureGates: { ...defaultFeatureGates(), LeaseCheckpointPersist: true } },

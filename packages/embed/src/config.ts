@@ -1,17 +1,26 @@
 /**
  * What one member is told at its start: every setting of a single etcd member, its default and the
- * rules that refuse a combination, with etcd's texts.
- *
- * Units stand in the names. Settings of later parts (TLS, auth tokens) are not here:
- * the `etcd` command refuses their flags by name.
+ * rules that refuse a combination, with etcd's texts. Units stand in the names.
  */
 
 import type { LogLevel } from "@etcd-ts/base";
 import type { LogRotation } from "@etcd-ts/runtime";
 import { defaultFeatureGates } from "./feature-gates.ts";
 import type { FeatureGates } from "./feature-gates.ts";
-import { checkAdvertiseURLs, checkBindURL, ConfigError, parseListenURLs } from "./listen-url.ts";
+import {
+  bindAddress,
+  checkAdvertiseURLs,
+  checkBindURL,
+  ConfigError,
+  parseListenURLs,
+} from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
+import {
+  checkTransportSecurity,
+  NO_TRANSPORT_SECURITY,
+  tlsProtocol,
+} from "./tls/transport-security.ts";
+import type { TransportSecurity } from "./tls/transport-security.ts";
 
 export type AutoCompactionMode = "periodic" | "revision";
 
@@ -97,6 +106,15 @@ export interface EmbedConfig {
   readonly authTokenTTLSeconds: number;
   readonly bcryptCost: number;
 
+  readonly clientSecurity: TransportSecurity;
+  readonly peerSecurity: TransportSecurity;
+  readonly selfSignedCertValidityYears: number;
+  /** Go's names; none for the default. */
+  readonly cipherSuites: readonly string[];
+  /** `TLS1.2`, `TLS1.3` or empty. */
+  readonly tlsMinVersion: string;
+  readonly tlsMaxVersion: string;
+
   readonly autoCompactionMode: AutoCompactionMode;
   readonly autoCompactionRetention: string;
   readonly compactionBatchLimit: number;
@@ -178,6 +196,12 @@ export function embedConfig(settings: Partial<EmbedConfig> = {}): EmbedConfig {
     authToken: "simple",
     authTokenTTLSeconds: 300,
     bcryptCost: 10,
+    clientSecurity: NO_TRANSPORT_SECURITY,
+    peerSecurity: NO_TRANSPORT_SECURITY,
+    selfSignedCertValidityYears: 1,
+    cipherSuites: [],
+    tlsMinVersion: "TLS1.2",
+    tlsMaxVersion: "",
     autoCompactionMode: "periodic",
     autoCompactionRetention: "0",
     compactionBatchLimit: 1000,
@@ -209,7 +233,7 @@ export function validateConfig(config: EmbedConfig): void {
   for (const url of bound) checkBindURL(url);
   checkAdvertiseURLs("initial-advertise-peer-urls", config.initialAdvertisePeerURLs);
   checkAdvertiseURLs("advertise-client-urls", config.advertiseClientURLs);
-  for (const url of bound) checkPlain(url);
+  checkSecurity(config);
   checkDiscovery(config.discovery);
   checkTiming(config);
   if (config.featureGates.LeaseCheckpointPersist && !config.featureGates.LeaseCheckpoint) {
@@ -221,10 +245,18 @@ export function validateConfig(config: EmbedConfig): void {
   checkLogging(config);
 }
 
-/** TLS listeners are not built yet; a plain listener in their place would be a lie. */
-function checkPlain(url: ListenURL): void {
-  if (url.scheme === "http" || url.scheme === "unix") return;
-  throw new ConfigError(`TLS listeners are not built yet in etcd-ts: ${url.text}`);
+function checkSecurity(config: EmbedConfig): void {
+  checkTransportSecurity(config.clientSecurity);
+  checkTransportSecurity(config.peerSecurity);
+  tlsProtocol(config);
+  const grpc = new Set(config.listenClientURLs.map(bindAddress));
+  for (const url of config.listenClientHTTPURLs) {
+    if (url.port === 0 && url.address.kind === "tcp") continue;
+    if (!grpc.has(bindAddress(url))) continue;
+    throw new ConfigError(
+      `cannot bind both --listen-client-urls and --listen-client-http-urls on the same url ${url.text}`,
+    );
+  }
 }
 
 function checkDiscovery(discovery: DiscoverySettings | undefined): void {

@@ -29,6 +29,8 @@ import {
   usableCost,
 } from "./auth/password-threads.ts";
 import { tokenKindOf } from "./auth/token-options.ts";
+import { allListeners, bindAll } from "./bind-listeners.ts";
+import type { Bound } from "./bind-listeners.ts";
 import { embedConfig, validateConfig } from "./config.ts";
 import type { EmbedConfig } from "./config.ts";
 import { initialCluster } from "./discovery/initial-cluster.ts";
@@ -40,12 +42,15 @@ import { createClientHandler, createMetricsHandler } from "./etcdhttp/client-han
 import { HealthEndpoints } from "./etcdhttp/health.ts";
 import { measureEventLoop } from "./event-loop-metrics.ts";
 import { reportFeatureGates } from "./feature-gates.ts";
-import { Listener } from "./listener.ts";
-import { parseListenURLs } from "./listen-url.ts";
+import type { Listener } from "./listener.ts";
+import { ConfigError, parseListenURLs } from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
 import { peerQuestions } from "./peer-questions.ts";
 import { createPeerHandler, PeerServer, PeerTransportHTTP } from "./rafthttp/index.ts";
+import type { Dial } from "./rafthttp/index.ts";
 import { serverConfig } from "./server-config.ts";
+import { MemberTLS } from "./tls/member-tls.ts";
+import { isSecure } from "./tls/transport-security.ts";
 import { V3Services } from "./v3rpc/index.ts";
 
 /** Settings that are URLs: one, several, or several between commas. */
@@ -149,57 +154,26 @@ export async function startMember(
   environment: MemberEnvironment,
 ): Promise<Etcd> {
   validateConfig(configured);
-  const bound = await bindAll(configured, environment.logger);
+  checkAutoTLS(configured, environment.disk);
+  const tls = await MemberTLS.open(configured, environment.logger);
+  const bound = await bindAll(configured, tls, environment.logger);
   try {
     const config =
       configured.advertiseClientURLs.length > 0
         ? configured
-        : { ...configured, advertiseClientURLs: bound.client.map(({ url }) => url) };
-    return await Member.start(config, bound, environment);
+        : { ...configured, advertiseClientURLs: bound.client.flatMap(({ urls }) => urls) };
+    return await Member.start(config, bound, tls, environment);
   } catch (error) {
     await Promise.all(allListeners(bound).map((listener) => listener.close()));
     throw error;
   }
 }
 
-interface Bound {
-  readonly peer: readonly Listener[];
-  readonly client: readonly Listener[];
-  readonly clientHTTP: readonly Listener[];
-  readonly metrics: readonly Listener[];
-}
-
-function allListeners(bound: Bound): Listener[] {
-  return [...bound.peer, ...bound.client, ...bound.clientHTTP, ...bound.metrics];
-}
-
-async function bindAll(config: EmbedConfig, logger: Logger): Promise<Bound> {
-  const opened: Listener[] = [];
-  const bind = async (urls: readonly ListenURL[]): Promise<readonly Listener[]> => {
-    const listeners: Listener[] = [];
-    for (const url of urls) {
-      const listener = await Listener.bind(url);
-      opened.push(listener);
-      listeners.push(listener);
-    }
-    return listeners;
-  };
-  const texts = (urls: readonly ListenURL[]): string[] => urls.map(({ text }) => text);
-  try {
-    logger.info("configuring peer listeners", {
-      "listen-peer-urls": texts(config.listenPeerURLs),
-    });
-    const peer = await bind(config.listenPeerURLs);
-    logger.info("configuring client listeners", {
-      "listen-client-urls": texts(config.listenClientURLs),
-    });
-    const client = await bind(config.listenClientURLs);
-    const clientHTTP = await bind(config.listenClientHTTPURLs);
-    return { peer, client, clientHTTP, metrics: await bind(config.listenMetricsURLs) };
-  } catch (error) {
-    await Promise.all(opened.map((listener) => listener.close()));
-    throw error;
-  }
+/** A generated certificate outlives the process, which data in memory does not. */
+function checkAutoTLS(config: EmbedConfig, disk: Disk): void {
+  const isAuto = config.clientSecurity.autoTLS || config.peerSecurity.autoTLS;
+  if (!isAuto || !(disk instanceof MemoryDisk)) return;
+  throw new ConfigError("auto TLS keeps its certificates in the data directory; give one");
 }
 
 class Member implements Etcd {
@@ -236,6 +210,7 @@ class Member implements Etcd {
   static async start(
     config: EmbedConfig,
     bound: Bound,
+    tls: MemberTLS,
     environment: MemberEnvironment,
   ): Promise<Member> {
     const { logger, disk } = environment;
@@ -244,8 +219,11 @@ class Member implements Etcd {
     const initial = await initialCluster(config, { disk, names, logger });
     const random = new NodeRandom();
     const metrics = new PrometheusMetrics({ process: true });
-    const endMeasuring = measureEventLoop(metrics);
     reportFeatureGates(config.featureGates, metrics);
+    const endings = [measureEventLoop(metrics), tls.watchExpiry(clock, metrics)];
+    const endMeasuring = (): void => {
+      for (const end of endings) end();
+    };
     const ended = promiseWithEnd();
     void ended.promise.then(endMeasuring);
     let member: Member | undefined = undefined as Member | undefined;
@@ -255,7 +233,13 @@ class Member implements Etcd {
       else member.#fail(error);
     };
     let opened: EtcdServer | undefined = undefined as EtcdServer | undefined;
-    const transport = createTransport(config, { clock, logger, metrics, server: () => opened! });
+    const transport = createTransport(config, {
+      clock,
+      logger,
+      metrics,
+      dial: tls.peerDial(initial.domain),
+      server: () => opened!,
+    });
     const questions = peerQuestions(transport.client, logger);
     const passwords = createPasswords(config, logger);
     void ended.promise.then(() => passwords.close());
@@ -309,19 +293,20 @@ class Member implements Etcd {
     const gateway = config.enableGRPCGateway
       ? new JsonGateway({ table, clock, receiveMessageBytesMax: messageBytesMax(config) })
       : undefined;
-    const httpHandler = createClientHandler({
-      server,
-      metrics,
-      health,
-      gateway,
+    const access = {
       cors: config.cors,
       hostWhitelist: config.hostWhitelist,
-      commandLine,
+      areCertificatesUsers: () =>
+        config.clientSecurity.clientCertAuth && config.enableGRPCGateway && server.isAuthEnabled,
+    };
+    const httpHandler = createClientHandler({
+      ...{ server, metrics, health, gateway, commandLine },
+      ...access,
     });
     const upgrade =
       gateway === undefined
         ? {}
-        : { upgradeHandler: withUpgradeControl(config, upgradeHandler(gateway)) };
+        : { upgradeHandler: withUpgradeControl(access, upgradeHandler(gateway)) };
     const common = { table, clock, logger };
     const isSplit = this.#bound.clientHTTP.length > 0;
     const client = new RpcServer({
@@ -374,30 +359,39 @@ class Member implements Etcd {
   #serve(): void {
     this.#logger.info("ready to serve client requests");
     for (const { listener, server } of this.#served) serveOn(listener, server);
-    for (const { url } of [...this.#bound.client, ...this.#bound.clientHTTP]) {
-      this.#logger.info("serving client traffic insecurely; this is strongly discouraged!", {
-        traffic: this.#bound.clientHTTP.length > 0 ? "grpc or http" : "grpc+http",
+    const isSplit = this.#bound.clientHTTP.length > 0;
+    this.#tellTraffic(this.#bound.client, isSplit ? "grpc" : "grpc+http");
+    this.#tellTraffic(this.#bound.clientHTTP, "http");
+  }
+
+  #tellTraffic(listeners: readonly Listener[], traffic: string): void {
+    for (const url of listeners.flatMap(({ urls }) => urls)) {
+      const how = isSecure(url) ? "securely" : "insecurely; this is strongly discouraged!";
+      this.#logger.info(`serving client traffic ${how}`, {
+        traffic,
         address: url.address.kind === "unix" ? url.address.path : `${url.host}:${url.port}`,
       });
     }
   }
 
   get endpoints(): readonly string[] {
-    return this.#bound.client.map(({ url }) => url.text);
+    return urlTexts(this.#bound.client);
   }
 
   get addresses(): readonly string[] {
-    return this.#bound.client.map(({ url }) =>
-      url.address.kind === "unix" ? `unix:${url.address.path}` : url.text.replace(/^http:\/\//, ""),
+    return this.#bound.client.flatMap(({ urls }) =>
+      urls.map(({ text, address }) =>
+        address.kind === "unix" ? `unix:${address.path}` : text.replace(/^https?:\/\//, ""),
+      ),
     );
   }
 
   get peerURLs(): readonly string[] {
-    return this.#bound.peer.map(({ url }) => url.text);
+    return urlTexts(this.#bound.peer);
   }
 
   get metricsURLs(): readonly string[] {
-    return this.#bound.metrics.map(({ url }) => url.text);
+    return urlTexts(this.#bound.metrics);
   }
 
   #fail(error: Error | undefined): void {
@@ -456,10 +450,11 @@ function createTransport(
     clock: NodeClock;
     logger: Logger;
     metrics: PrometheusMetrics;
+    dial: Dial;
     server: () => EtcdServer;
   },
 ): PeerTransportHTTP {
-  const { clock, logger, metrics, server } = parts;
+  const { clock, logger, metrics, dial, server } = parts;
   return new PeerTransportHTTP({
     identity: () => ({
       memberID: server().facts().memberID,
@@ -469,6 +464,7 @@ function createTransport(
     clock,
     logger,
     metrics,
+    dial,
     saveSnapshotDatabase: (chunks, index) => server().saveSnapshotDatabase(chunks, index),
     onMemberRemoved: () => server().removedByPeers(),
     dialTimeoutMs: PEER_DIAL_TIMEOUT_MS + config.electionTimeoutMs,
@@ -487,6 +483,10 @@ function upgradeHandler(gateway: JsonGateway): UpgradeHandler {
   return (request, socket, head) => {
     if (!gateway.handleUpgrade(request, socket, head)) socket.destroy();
   };
+}
+
+function urlTexts(listeners: readonly Listener[]): readonly string[] {
+  return listeners.flatMap(({ urls }) => urls.map(({ text }) => text));
 }
 
 function serveOn(listener: Listener, server: RpcServer): void {

@@ -6,3 +6,5 @@ export type { Names, ServiceRecord } from "./discovery/names.ts";
 export * from "./feature-gates.ts";
 export { ListenError } from "./listener.ts";
 export * from "./listen-url.ts";
+export { NO_TRANSPORT_SECURITY } from "./tls/transport-security.ts";
+export type { TransportSecurity } from "./tls/transport-security.ts";

@@ -69,6 +69,11 @@ export function parseListenURLs(text: string): readonly ListenURL[] {
   return parts.map(parseListenURL).sort((a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : 0));
 }
 
+/** What two URLs of one listener have in common, whatever their scheme. */
+export function bindAddress({ address }: ListenURL): string {
+  return address.kind === "unix" ? `unix ${address.path}` : `tcp ${address.host} ${address.port}`;
+}
+
 /** Refuses a listener's domain name. @throws {ConfigError} */
 export function checkBindURL(url: ListenURL): void {
   if (url.address.kind === "unix" || url.host === "localhost" || url.host === "") return;

@@ -482,6 +482,7 @@ export interface ServerOperations {
     done: Completion<{ readonly version: string }>,
   ): void;
 
+  readonly isAuthEnabled: boolean;
   /** A call of the Auth service; passwords in it are hashed before they go anywhere. */
   authCall(
     operation: AuthCallOperation,

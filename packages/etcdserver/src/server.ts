@@ -412,6 +412,10 @@ export class EtcdServer implements ServerOperations {
     this.#core.gate.whenAdmin(context, done, () => this.#maintenance.downgrade(request, done));
   }
 
+  get isAuthEnabled(): boolean {
+    return this.#core.auth.isEnabled;
+  }
+
   authCall(
     operation: AuthCallOperation,
     context: RequestContext,

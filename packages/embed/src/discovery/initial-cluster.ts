@@ -22,6 +22,8 @@ import type { Names } from "./names.ts";
 export interface InitialCluster {
   readonly members: ReadonlyMap<string, readonly string[]>;
   readonly token: string;
+  /** The domain whose records name the members. */
+  readonly domain?: string;
 }
 
 /** How long host names of this member may take to resolve. */
@@ -47,7 +49,8 @@ export async function initialCluster(
   refuse(refusalOfName(config.name, members));
   const own = members.get(config.name) ?? [];
   if (config.initialClusterState === "new") await checkOwnURLs(config.name, own, advertised, ports);
-  return { members, token: config.initialClusterToken };
+  const found = config.discoverySRV === "" ? {} : { domain: config.discoverySRV };
+  return { members, token: config.initialClusterToken, ...found };
 }
 
 function parse(text: string): ReadonlyMap<string, readonly string[]> {

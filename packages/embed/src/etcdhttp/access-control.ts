@@ -1,27 +1,42 @@
 /**
  * Who may call the HTTP side of a client listener: host names of plain requests (against DNS
- * rebinding), and origins of browsers.
+ * rebinding), origins of browsers, and no certificates that would be taken for users.
  */
 
 import { STATUS_CODES } from "node:http";
-import type { HttpHandler, UpgradeHandler } from "@etcd-ts/rpc";
+import { TLSSocket } from "node:tls";
+import type { HttpHandler, HttpRequest, UpgradeHandler } from "@etcd-ts/rpc";
+import { commonNameOf } from "../tls/certificate-checks.ts";
 import { replyError } from "./replies.ts";
 
 export interface AccessControlOptions {
   /** Origins; `*` or none for all. */
   readonly cors: readonly string[];
-  /** Host names; `*` or none for all. */
+  /** Host names; `*` or none for all. Over TLS the certificate has answered that question. */
   readonly hostWhitelist: readonly string[];
+  /** Whether the common name of a certificate is a user just now, where gRPC is spoken. */
+  readonly areCertificatesUsers: () => boolean;
 }
 
+interface Refusal {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** Through the gateway a certificate is no user, and saying nothing would be a trap. */
+const COMMON_NAME_IGNORED: Refusal = {
+  status: 400,
+  text: "CommonName of client sending a request against gateway will be ignored and not used as expected",
+};
+
 export function withAccessControl(options: AccessControlOptions, next: HttpHandler): HttpHandler {
-  const isHostAllowed = hostCheck(options);
+  const refusalOf = accessCheck(options);
   const origins = new Set(options.cors);
   const isAnyOrigin = origins.size === 0 || origins.has("*");
   return (request, response) => {
-    const host = hostName(request.headers.host ?? String(request.headers[":authority"] ?? ""));
-    if (!isHostAllowed(host)) {
-      replyError(response, 421, unrecognizedHost(host));
+    const refusal = refusalOf(request);
+    if (refusal !== undefined) {
+      replyError(response, refusal.status, refusal.text);
       return;
     }
     const { origin } = request.headers;
@@ -36,32 +51,43 @@ export function withAccessControl(options: AccessControlOptions, next: HttpHandl
   };
 }
 
-/** The same rule for requests that ask for another protocol. */
+/** The same rules for requests that ask for another protocol. */
 export function withUpgradeControl(
-  options: Pick<AccessControlOptions, "hostWhitelist">,
+  options: AccessControlOptions,
   next: UpgradeHandler,
 ): UpgradeHandler {
-  const isHostAllowed = hostCheck(options);
+  const refusalOf = accessCheck(options);
   return (request, socket, head) => {
-    const host = hostName(request.headers.host ?? "");
-    if (isHostAllowed(host)) {
+    const refusal = refusalOf(request);
+    if (refusal === undefined) {
       next(request, socket, head);
       return;
     }
-    const body = unrecognizedHost(host);
+    const { status } = refusal;
+    const body = `${refusal.text}\n`;
     socket.end(
-      `HTTP/1.1 421 ${STATUS_CODES[421]}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+      `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
         `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
     );
   };
 }
 
-function hostCheck(
-  options: Pick<AccessControlOptions, "hostWhitelist">,
-): (host: string) => boolean {
+function accessCheck(options: AccessControlOptions): (request: HttpRequest) => Refusal | undefined {
   const hosts = new Set(options.hostWhitelist);
-  const isAny = hosts.size === 0 || hosts.has("*");
-  return (host) => isAny || hosts.has(host);
+  const isAnyHost = hosts.size === 0 || hosts.has("*");
+  return (request) => {
+    const { socket } = request;
+    if (socket instanceof TLSSocket) {
+      const isForGateway = (request.url ?? "").startsWith("/v3/");
+      if (!isForGateway || !options.areCertificatesUsers()) return undefined;
+      const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
+      const isNamed = certificate !== undefined && commonNameOf(certificate) !== "";
+      return isNamed ? COMMON_NAME_IGNORED : undefined;
+    }
+    if (isAnyHost) return undefined;
+    const host = hostName(request.headers.host ?? String(request.headers[":authority"] ?? ""));
+    return hosts.has(host) ? undefined : { status: 421, text: unrecognizedHost(host) };
+  };
 }
 
 function addCORSHeaders(response: Parameters<HttpHandler>[1], origin: string): void {

@@ -1,12 +1,13 @@
 /**
- * How connections to peers are made. TLS is another `Dial`, which hands over the stream once the
- * handshake is done (offering `http/1.1` or no protocol, never `h2`).
+ * How connections to peers are made. TLS is another `Dial` (tls/peer-dial.ts), which hands over the
+ * stream once the handshake is done (offering `http/1.1`, never `h2`).
  */
 
 import { connect } from "node:net";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { NetworkError } from "@etcd-ts/base";
+import { tlsErrorText } from "@etcd-ts/rpc";
 import type { PeerURL } from "./url-picker.ts";
 
 /** Resolves to a stream whose next bytes are HTTP/1.1. @throws {NetworkError} */
@@ -66,6 +67,6 @@ const REASONS: { readonly [code: string]: readonly [NetworkError["code"], string
 
 /** An error of Node's sockets in Go's words. */
 export function networkError(prefix: string, error: NodeJS.ErrnoException): NetworkError {
-  const [code, text] = REASONS[error.code ?? ""] ?? ["IO", error.message];
+  const [code, text] = REASONS[error.code ?? ""] ?? ["IO", tlsErrorText(error)];
   return new NetworkError(code, `${prefix}: ${text}`, { cause: error });
 }
