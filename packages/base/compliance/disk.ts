@@ -226,6 +226,40 @@ export function testDisk(name: string, create: () => Promise<DiskUnderTest>): vo
       });
     });
 
+    describe("writeDurably()", () => {
+      test("writes as write() does, extending the file", async () => {
+        await writeFile("f", bytes(1, 2, 3));
+        const file = await disk.open(at("f"), { mode: "readWrite" });
+        await file.writeDurably([bytes(7), bytes(), bytes(8, 9)], 2);
+        expect(readAll(file)).toEqual([1, 2, 7, 8, 9]);
+        await file.writeDurably([bytes(5)], 0);
+        await file.write([bytes(6)], 1);
+        expect(readAll(file)).toEqual([5, 6, 7, 8, 9]);
+        await file.close();
+        expect(await contentOf("f")).toEqual([5, 6, 7, 8, 9]);
+      });
+
+      test("keeps a lock, and what was renamed meanwhile", async () => {
+        const file = await disk.open(at("a"), { mode: "createNew", lock: "exclusive" });
+        await disk.rename(at("a"), at("b"));
+        await writeFile("a", bytes(1));
+        await file.writeDurably([bytes(2)], 0);
+        expect(await contentOf("a")).toEqual([1]);
+        expect(await contentOf("b")).toEqual([2]);
+        await expectDiskError("LOCKED", disk.open(at("b"), { mode: "create", lock: "exclusive" }));
+        await file.close();
+        await (await disk.open(at("b"), { mode: "create", lock: "exclusive" })).close();
+      });
+
+      test("is refused where write() is", async () => {
+        await writeFile("f", bytes(1));
+        const file = await disk.open(at("f"), { mode: "read" });
+        await expectDiskError("ACCESS_DENIED", file.writeDurably([bytes(2)], 0));
+        await file.close();
+        await expect(file.writeDurably([bytes(2)], 0)).rejects.toThrow("closed");
+      });
+    });
+
     describe("truncate() and preallocate()", () => {
       test("cut bytes do not come back", async () => {
         await writeFile("f", bytes(1, 2, 3, 4));

@@ -2,7 +2,16 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  constants,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -104,6 +113,38 @@ describe.runIf(isLinux)("failures", () => {
     await expect(file.sync()).rejects.toThrow("an earlier sync failed");
     await expect(file.write([Uint8Array.of(1)], 0)).rejects.toThrow("an earlier sync failed");
     await expect(file.truncate(0)).rejects.toThrow("an earlier sync failed");
+    await file.close();
+  });
+
+  test("a durable write is one the system syncs", async () => {
+    const file = await new NodeDisk().open(path, { mode: "create" });
+    const isSynced = (): boolean =>
+      readdirSync("/proc/self/fd").some((fd) => {
+        try {
+          const flags = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1"));
+          const isDurable = (parseInt(flags?.[1] ?? "0", 8) & constants.O_DSYNC) !== 0;
+          return isDurable && readlinkSync(`/proc/self/fd/${fd}`) === path;
+        } catch {
+          return false;
+        }
+      });
+    expect(isSynced()).toBe(false);
+    await file.writeDurably([Uint8Array.of(1)], 0);
+    expect(isSynced()).toBe(true);
+    await file.close();
+    expect(isSynced()).toBe(false);
+  });
+
+  test("a durable write that fails is told once, and the handle is of no more use", async () => {
+    const file = await new NodeDisk().open("/dev/full", { mode: "readWrite" });
+    await expect(file.writeDurably([Uint8Array.of(1)], 0)).rejects.toMatchObject({
+      code: "NO_SPACE",
+    });
+    await expect(file.writeDurably([Uint8Array.of(1)], 0)).rejects.toThrow(
+      "an earlier sync failed",
+    );
+    await expect(file.write([Uint8Array.of(1)], 0)).rejects.toThrow("an earlier sync failed");
+    await expect(file.dataSync()).rejects.toThrow("an earlier sync failed");
     await file.close();
   });
 

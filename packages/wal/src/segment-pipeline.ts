@@ -1,10 +1,13 @@
 /**
- * Makes the next segment's file ahead of need, so that a cut waits for no allocation.
+ * Makes the next segment's file ahead of need, so that a cut waits for no allocation and no lock.
  *
  * Files are called `0.tmp` and `1.tmp` in turn; one left behind by a crash is emptied and used again.
  */
 
 import type { Disk, DiskFile } from "@etcd-ts/base";
+
+/** Zeros written between two syncs. */
+const SYNCED_BYTES = 4 << 20;
 
 export interface PreparedSegment {
   readonly path: string;
@@ -15,13 +18,15 @@ export class SegmentPipeline {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #segmentBytes: number;
+  readonly #noSync: boolean;
   #made = 0;
   #next: Promise<PreparedSegment>;
 
-  constructor(disk: Disk, directory: string, segmentBytes: number) {
+  constructor(disk: Disk, directory: string, segmentBytes: number, noSync: boolean) {
     this.#disk = disk;
     this.#directory = directory;
     this.#segmentBytes = segmentBytes;
+    this.#noSync = noSync;
     this.#next = this.#prepare();
   }
 
@@ -50,9 +55,16 @@ export class SegmentPipeline {
   }
 
   async #allocate(path: string): Promise<PreparedSegment> {
-    const file = await this.#disk.open(path, { mode: "truncate" });
+    // The lock belongs to the open file, so it outlives the renaming to a segment's name.
+    const file = await this.#disk.open(path, { mode: "truncate", lock: "exclusive" });
     try {
-      await file.preallocate(this.#segmentBytes);
+      // Synced bit by bit, long before the cut: there the zeros would hold up the log by their
+      // whole length, and here all at once they would hold up its writes.
+      for (let bytes = 0; bytes < this.#segmentBytes;) {
+        bytes = Math.min(this.#segmentBytes, bytes + SYNCED_BYTES);
+        await file.preallocate(bytes);
+        if (!this.#noSync) await file.dataSync();
+      }
     } catch (error) {
       await file.close();
       throw error;

@@ -33,17 +33,20 @@ export class WalInstruments {
     });
   }
 
-  async write(bytes: number, run: () => Promise<void>): Promise<void> {
-    const startMs = this.#clock.monotonicMs();
-    await run();
-    this.#writeSeconds.observe((this.#clock.monotonicMs() - startMs) / 1000);
-    this.#writeBytes.add(bytes);
+  start(): number {
+    return this.#clock.monotonicMs();
   }
 
-  async sync(run: () => Promise<void>): Promise<void> {
-    const startMs = this.#clock.monotonicMs();
-    await run();
+  /**
+   * A write and its sync are one step of the disk: their time counts as that of both.
+   *
+   * @param isSynced - false if the log is written without syncs
+   */
+  wrote(bytes: number, startMs: number, isSynced: boolean): void {
     const tookMs = this.#clock.monotonicMs() - startMs;
+    this.#writeSeconds.observe(tookMs / 1000);
+    this.#writeBytes.add(bytes);
+    if (!isSynced) return;
     this.#syncSeconds.observe(tookMs / 1000);
     if (tookMs > SLOW_SYNC_MS) {
       this.#logger.warn("slow fdatasync", {

@@ -91,7 +91,7 @@ export class WriteAheadLog {
     this.#encoder = new RecordEncoder(opened.crc);
     this.#lastIndex = opened.lastIndex;
     this.#hardState = opened.contents.hardState;
-    this.#pipeline = new SegmentPipeline(disk, directory, this.#segmentBytes);
+    this.#pipeline = new SegmentPipeline(disk, directory, this.#segmentBytes, this.#noSync);
   }
 
   /** Whether `directory` holds a log. */
@@ -344,9 +344,11 @@ export class WriteAheadLog {
   async #writeOut(): Promise<void> {
     const { file } = this.#held.at(-1)!;
     const bytes = this.#encoder.view();
-    await this.#instruments.write(bytes.length, () => file.write([bytes], this.#offset));
+    const startMs = this.#instruments.start();
+    if (this.#noSync) await file.write([bytes], this.#offset);
+    else await file.writeDurably([bytes], this.#offset);
+    this.#instruments.wrote(bytes.length, startMs, !this.#noSync);
     this.#offset += bytes.length;
-    if (!this.#noSync) await this.#instruments.sync(() => file.dataSync());
     this.#resetEncoder();
   }
 
@@ -359,29 +361,44 @@ export class WriteAheadLog {
   /** Ends the last segment where its records end and goes on in a new one. */
   async #cut(): Promise<void> {
     const before = this.#held.at(-1)!;
-    await before.file.truncate(this.#offset);
-    if (!this.#noSync) await before.file.sync();
-
+    const prepared = await this.#pipeline.take();
     this.#encoder.checksum();
     this.#encoder.data(RECORD_METADATA, this.#metadata);
     this.#encodeHardState();
     const head = this.#encoder.view();
     const name = segmentName(before.name.sequence + 1, this.#lastIndex + 1);
     const path = `${this.#directory}/${name.name}`;
-    const prepared = await this.#pipeline.take();
+    const { file } = prepared;
     try {
-      await prepared.file.write([head], 0);
-      if (!this.#noSync) await prepared.file.sync();
-    } finally {
-      await prepared.file.close();
+      await allDone([this.#end(before.file, this.#offset), this.#begin(file, head)]);
+      await this.#disk.rename(prepared.path, path);
+      await this.#disk.syncDirectory(this.#directory);
+    } catch (error) {
+      await file.close();
+      throw error;
     }
-    await this.#disk.rename(prepared.path, path);
-    await this.#disk.syncDirectory(this.#directory);
-    const file = await this.#disk.open(path, { mode: "readWrite", lock: "exclusive" });
     this.#offset = head.length;
     this.#resetEncoder();
     this.#held.push({ name, path, file });
     this.#logger.info("created a new WAL segment", { path });
+  }
+
+  /** Cuts a segment to the length of its records. */
+  async #end(file: DiskFile, offsetBytes: number): Promise<void> {
+    await file.truncate(offsetBytes);
+    if (!this.#noSync) await file.sync();
+  }
+
+  async #begin(file: DiskFile, head: Uint8Array): Promise<void> {
+    await file.write([head], 0);
+    if (!this.#noSync) await file.sync();
+  }
+}
+
+/** Waits for all, then fails as the first that failed: none goes on behind the caller's back. */
+async function allDone(steps: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(steps)) {
+    if (result.status === "rejected") throw result.reason;
   }
 }
 

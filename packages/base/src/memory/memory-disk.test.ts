@@ -23,7 +23,7 @@ function fill(length: number, value: number): Uint8Array {
 }
 
 type Step =
-  | { kind: "write"; at: number; length: number }
+  | { kind: "write" | "durable"; at: number; length: number }
   | { kind: "truncate"; at: number }
   | { kind: "extend"; at: number }
   | { kind: "sync" };
@@ -32,7 +32,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 5,
     arbitrary: fc.record({
-      kind: fc.constant("write" as const),
+      kind: fc.constantFrom(
+        "write" as const,
+        "write" as const,
+        "write" as const,
+        "durable" as const,
+      ),
       at: fc.nat(50_000),
       length: fc.integer({ min: 1, max: 20_000 }),
     }),
@@ -68,6 +73,11 @@ async function run(
     } else if (taken.kind === "extend") {
       await file.preallocate(taken.at);
       resize(Math.max(visible.length, taken.at));
+    } else if (taken.kind === "durable") {
+      await file.writeDurably([fill(taken.length, i + 1)], taken.at);
+      resize(Math.max(visible.length, taken.at + taken.length));
+      visible.fill(i + 1, taken.at, taken.at + taken.length);
+      durable = visible.slice();
     } else {
       await file.dataSync();
       durable = visible.slice();

@@ -74,6 +74,12 @@ export class MemoryFile implements DiskFile {
     }
   }
 
+  /** In two steps, so that a crash or a fault may come between them. */
+  async writeDurably(chunks: readonly Uint8Array[], offsetBytes: number): Promise<void> {
+    await this.write(chunks, offsetBytes);
+    await this.#sync("dataSync");
+  }
+
   dataSync(): Promise<void> {
     return this.#sync("dataSync");
   }

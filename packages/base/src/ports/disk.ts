@@ -73,6 +73,11 @@ export interface DiskFile {
    * chunks must not change until it settles.
    */
   write(chunks: readonly Uint8Array[], offsetBytes: number): Promise<void>;
+  /**
+   * As `write` and then `dataSync`, in one step where the system has one. If it fails, it is as if
+   * the sync had: what reached the disk is unknown.
+   */
+  writeDurably(chunks: readonly Uint8Array[], offsetBytes: number): Promise<void>;
   /** fdatasync: contents, and the size if it changed. */
   dataSync(): Promise<void>;
   /** fsync. */
