@@ -251,6 +251,7 @@ class Member implements Etcd {
         serverConfig(config, initial),
         {
           ...{ disk, clock, random, logger, metrics, transport, questions, auth },
+          hashKey: { low: random.uint32(), high: random.uint32() },
           discovery: discoveryOf(config, clock, logger),
         },
         { onFatal: fail, onRemoved: () => fail(undefined) },

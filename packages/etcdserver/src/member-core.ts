@@ -150,6 +150,7 @@ export class MemberCore {
       },
       backend,
       leases: lessor,
+      hashKey: ports.hashKey,
       clock: ports.clock,
       logger: ports.logger,
       metrics: ports.metrics,

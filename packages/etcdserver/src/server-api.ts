@@ -35,7 +35,7 @@ import type {
   TxnResponse,
 } from "@etcd-ts/api";
 import type { Message } from "@etcd-ts/raft";
-import type { BackendSnapshot, MvccStore } from "@etcd-ts/storage";
+import type { BackendSnapshot, HashKey, MvccStore } from "@etcd-ts/storage";
 
 import type { AuthOperation, AuthResult } from "./auth/auth-store.ts";
 import type { AuthPorts } from "./auth/ports.ts";
@@ -82,6 +82,8 @@ export interface ServerPorts {
   readonly questions?: PeerQuestions | undefined;
   /** Where members of a new cluster find each other; undefined: the configuration names them. */
   readonly discovery?: Discovery | undefined;
+  /** Secret of the hash table of keys; undefined: a fixed one, so that a simulation repeats. */
+  readonly hashKey?: HashKey | undefined;
   /** Undefined: users have no passwords, and there are no tokens. */
   readonly auth?: AuthPorts | undefined;
 }

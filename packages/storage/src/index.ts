@@ -10,6 +10,7 @@ export * from "./schema/lease.ts";
 export * from "./schema/members.ts";
 export * from "./schema/meta.ts";
 export { CompactionInterruptedError } from "./mvcc/compaction.ts";
+export type { HashKey } from "./mvcc/key-hash.ts";
 export { isUnbounded } from "./mvcc/key-range.ts";
 export { applyRangeOptions, storeRangeOptions } from "./mvcc/range-options.ts";
 export type { RangeAnswer, RangeRequestOptions } from "./mvcc/range-options.ts";

@@ -9,7 +9,7 @@
  * compacted, and no record was deleted before its compaction was recorded.
  */
 
-import { EtcdError, invariant, sleep, yieldTurn } from "@etcd-ts/base";
+import { EMPTY_BYTES, EtcdError, invariant, sleep, yieldTurn } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
 import { BackendFailedError } from "../backend/backend.ts";
 import type { KeyValuePair } from "../backend/backend.ts";
@@ -119,7 +119,7 @@ export class Compactor {
 
   async #compactIndex(revision: number, epoch: number): Promise<void> {
     const { index, clock, metrics } = this.#core;
-    let begin: string | undefined = "";
+    let begin: Uint8Array | undefined = EMPTY_BYTES;
     let startMs = clock.monotonicMs();
     const slice = new Slice(clock);
     while (begin !== undefined) {

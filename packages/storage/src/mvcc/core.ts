@@ -15,8 +15,9 @@ import type { KeyValue } from "@etcd-ts/api";
 import type { Backend } from "../backend/backend.ts";
 import { Slice } from "../backend/slice.ts";
 import { KeyIndex, Located } from "./key-index.ts";
-import type { KeyRecord } from "./key-index.ts";
-import { keyRangeFrom } from "./key-range.ts";
+import type { HashKey } from "./key-hash.ts";
+import { KeyTable, NO_SLOT } from "./key-table.ts";
+import { keyAfter, keyRangeFrom } from "./key-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import type { MvccMetrics } from "./metrics.ts";
 import { encodeRevision } from "./revision.ts";
@@ -29,7 +30,8 @@ export const NEVER_COMPACTED = -1;
 
 export class MvccCore {
   backend: Backend;
-  index = new KeyIndex();
+  readonly hashKey: HashKey | undefined;
+  index: KeyIndex;
   readonly leases: LeaseBook;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -54,7 +56,10 @@ export class MvccCore {
     logger: Logger,
     metrics: MvccMetrics,
     onFatal: (error: Error) => void,
+    hashKey: HashKey | undefined,
   ) {
+    this.hashKey = hashKey;
+    this.index = new KeyIndex(new KeyTable(hashKey));
     this.backend = backend;
     this.leases = leases;
     this.clock = clock;
@@ -118,16 +123,16 @@ export class MvccCore {
     }
   }
 
-  /** The last change of `record` at or below `revision`; undefined if there is none. */
-  locate(record: KeyRecord, revision: number): Located | undefined {
-    return this.index.locate(record, revision, this.#found) ? this.#found : undefined;
+  /** The last change of a key at or below `revision`; undefined if there is none. */
+  locate(slot: number, revision: number): Located | undefined {
+    return this.index.locate(slot, revision, this.#found) ? this.#found : undefined;
   }
 
   /** @throws {CorruptionError} if the index and the file disagree */
-  readStored(key: string, main: number, sub: number): KeyValue {
+  readStored(main: number, sub: number): KeyValue {
     const stored = this.backend.get("key", encodeRevision(main, sub));
     if (stored === undefined) {
-      const message = `no record of revision ${main}.${sub} for a key of ${key.length} bytes`;
+      const message = `no record of revision ${main}.${sub}`;
       throw new CorruptionError(message, this.backend.path, 0);
     }
     return keyValueFromStored(stored, this.backend.path);
@@ -145,7 +150,7 @@ class RangeGather {
   /** Keys seen so far, or all of them if `#isCountKnown`. */
   #count = 0;
   #isCountKnown = false;
-  #begin: string;
+  #begin: Uint8Array;
 
   constructor(
     core: MvccCore,
@@ -176,17 +181,17 @@ class RangeGather {
     const { begin, end, isSingle } = this.#range;
     const { index } = this.#core;
     if (isSingle) {
-      const record = index.find(begin);
-      if (record !== undefined) this.#take(begin, record);
+      const slot = index.find(begin);
+      if (slot !== NO_SLOT) this.#take(slot);
       return true;
     }
     if (this.#isComplete()) return true;
     let isDone = true;
-    index.visit(this.#begin, end, (key, record) => {
-      const readBytes = this.#take(key, record);
+    index.visit(this.#begin, end, (slot) => {
+      const readBytes = this.#take(slot);
       if (this.#isComplete()) return false;
       if (!isOver(1 + (readBytes >>> 10))) return true;
-      this.#begin = key + "\0";
+      this.#begin = keyAfter(index.keyOf(slot));
       isDone = false;
       return false;
     });
@@ -194,12 +199,12 @@ class RangeGather {
   }
 
   /** @returns bytes that had to be read for it */
-  #take(key: string, record: KeyRecord): number {
-    const found = this.#core.locate(record, this.#revision);
+  #take(slot: number): number {
+    const found = this.#core.locate(slot, this.#revision);
     if (found === undefined || found.isTombstone) return 0;
     if (!this.#isCountKnown) this.#count++;
     if (this.#wantsNoMore()) return 0;
-    const kv = this.#core.readStored(key, found.main, found.sub);
+    const kv = this.#core.readStored(found.main, found.sub);
     this.#kvs.push(this.#options.keysOnly === true ? withoutValue(kv) : kv);
     return kv.encoded!.length;
   }

@@ -6,11 +6,13 @@
  * behind as a tombstone at its revision, stay out.
  */
 
-import { crc32c, utf8FromString } from "@etcd-ts/base";
+import { crc32c, EMPTY_BYTES, utf8FromString } from "@etcd-ts/base";
 import { Slice } from "../backend/slice.ts";
 import type { MvccCore } from "./core.ts";
+import { keyAfter } from "./key-range.ts";
+import { NO_SLOT } from "./key-table.ts";
 import { scanRecords } from "./scan-records.ts";
-import { keyNameOfStored } from "./stored-key-value.ts";
+import { keyOfStored } from "./stored-key-value.ts";
 import type { KeyValueHash, KeyValueHashResult } from "./types.ts";
 
 /** Compaction hashes kept to be asked for. */
@@ -85,9 +87,11 @@ export class CompactionHashes {
  */
 export function keepTest(core: MvccCore, revision: number, isTombstoneKept: boolean): KeepTest {
   return (main, sub, stored) => {
-    const known = core.index.find(keyNameOfStored(stored, core.backend.path));
-    if (known === undefined) return false;
-    const found = core.locate(known, revision);
+    const { index, backend } = core;
+    const { start, end } = keyOfStored(stored, backend.path);
+    const slot = index.find(stored, start, end);
+    if (slot === NO_SLOT) return false;
+    const found = core.locate(slot, revision);
     if (found === undefined || found.main !== main || found.sub !== sub) return false;
     return !found.isTombstone || (isTombstoneKept && found.main === revision);
   };
@@ -100,17 +104,17 @@ export async function keepTestUnlessEmpty(
   isTombstoneKept: boolean,
 ): Promise<KeepTest | undefined> {
   const slice = new Slice(core.clock);
-  let begin: string | undefined = "";
+  let begin: Uint8Array | undefined = EMPTY_BYTES;
   while (begin !== undefined) {
-    let next: string | undefined;
+    let next: Uint8Array | undefined;
     let isAnyKept = false;
-    core.index.visit(begin, undefined, (key, record) => {
-      const found = core.locate(record, revision);
+    core.index.visit(begin, undefined, (slot) => {
+      const found = core.locate(slot, revision);
       isAnyKept =
         found !== undefined && (!found.isTombstone || (isTombstoneKept && found.main === revision));
       if (isAnyKept) return false;
       if (!slice.isOver()) return true;
-      next = key + "\0";
+      next = keyAfter(core.index.keyOf(slot));
       return false;
     });
     if (isAnyKept) return keepTest(core, revision, isTombstoneKept);

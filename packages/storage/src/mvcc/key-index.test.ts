@@ -1,8 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TickingClock } from "../../compliance/harness.ts";
+import { bytesFromLatin1, EMPTY_BYTES, latin1FromBytes } from "@etcd-ts/base";
 import { BLOCK_KEYS_MAX, KeyIndex, Located } from "./key-index.ts";
 import { KeyIndexBuilder } from "./key-index-builder.ts";
+import { NO_SLOT } from "./key-table.ts";
+
+const bytes = bytesFromLatin1;
 
 /** The same history, kept as plain lists. */
 class NaiveIndex {
@@ -43,7 +47,7 @@ function versionOf(naive: NaiveIndex, key: string): number {
 }
 
 function compactAll(index: KeyIndex, revision: number): void {
-  let begin: string | undefined = "";
+  let begin: Uint8Array | undefined = EMPTY_BYTES;
   while (begin !== undefined) begin = index.compactSome(begin, revision, 1);
 }
 
@@ -52,10 +56,11 @@ function expectEqual(index: KeyIndex, naive: NaiveIndex, oldest: number, newest:
   const keys = [...naive.histories.keys()].toSorted();
   const visited: string[] = [];
   const found = new Located();
-  index.visit("", undefined, (key, record) => {
+  index.visit(EMPTY_BYTES, undefined, (slot) => {
+    const key = latin1FromBytes(index.keyOf(slot));
     visited.push(key);
     for (let revision = oldest; revision <= newest; revision++) {
-      const isFound = index.locate(record, revision, found);
+      const isFound = index.locate(slot, revision, found);
       const expected = naive.at(key, revision);
       expect(isFound ? { ...found } : undefined).toEqual(expected);
     }
@@ -89,14 +94,15 @@ describe("KeyIndex", () => {
           const key = `key-${next.key}`;
           main++;
           if (next.kind === "delete") {
-            expect(index.tombstone(key, main, 0)).toBe(naive.tombstone(key, main, 0));
+            expect(index.tombstone(bytes(key), main, 0)).toBe(naive.tombstone(key, main, 0));
           } else {
-            const createdBefore = index.find(key)?.createRevision ?? 0;
-            const record = index.put(key, main, 0);
+            const before = index.find(bytes(key));
+            const createdBefore = before === NO_SLOT ? 0 : index.createRevision(before);
+            const slot = index.put(bytes(key), main, 0);
             naive.put(key, main, 0);
-            if (record.version === 1) expect(record.createRevision).toBe(main);
-            else expect(record.createRevision).toBe(createdBefore);
-            if (compacted === 0) expect(record.version).toBe(versionOf(naive, key));
+            const version = index.version(slot);
+            expect(index.createRevision(slot)).toBe(version === 1 ? main : createdBefore);
+            if (compacted === 0) expect(version).toBe(versionOf(naive, key));
           }
         }
         expectEqual(index, naive, compacted, main);
@@ -106,7 +112,7 @@ describe("KeyIndex", () => {
   });
 
   test("countLive() equals what a visit counts, over many blocks", () => {
-    const keyOf = (n: number) => String.fromCharCode(n >> 8, n & 255);
+    const keyOf = (n: number) => Uint8Array.of(n >> 8, n & 255);
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.nat(4000), fc.boolean()), { maxLength: 3000, minLength: 1000 }),
@@ -121,15 +127,15 @@ describe("KeyIndex", () => {
           }
           index.verify();
           for (const [n] of changes.filter(([, isPut]) => isPut)) {
-            expect(index.find(keyOf(n))).toBeDefined();
+            expect(index.find(keyOf(n))).not.toBe(NO_SLOT);
           }
           compactAll(index, main - 100);
           index.verify();
           for (const [from, to] of ranges) {
             const end = to === null ? undefined : keyOf(to);
             let count = 0;
-            index.visit(keyOf(from), end, (_key, record) => {
-              if (record.version > 0) count++;
+            index.visit(keyOf(from), end, (slot) => {
+              if (index.isLive(slot)) count++;
               return true;
             });
             expect(index.countLive(keyOf(from), end)).toBe(count);
@@ -143,10 +149,10 @@ describe("KeyIndex", () => {
   test("put() in ascending order fills the blocks", () => {
     const index = new KeyIndex();
     const keys = BLOCK_KEYS_MAX * 3;
-    for (let i = 0; i < keys; i++) index.put(String(i).padStart(6, "0"), i + 2, 0);
+    for (let i = 0; i < keys; i++) index.put(bytes(String(i).padStart(6, "0")), i + 2, 0);
     index.verify();
     expect(index.live).toBe(keys);
-    expect(index.countLive("", undefined)).toBe(keys);
+    expect(index.countLive(EMPTY_BYTES, undefined)).toBe(keys);
   });
 
   test("KeyIndexBuilder makes the index that the same changes one by one make", async () => {
@@ -157,68 +163,76 @@ describe("KeyIndex", () => {
     });
     await fc.assert(
       fc.asyncProperty(changes, async (list) => {
-        const keyOf = (n: number) => String((n * 7919) % 9001);
+        const keyOf = (n: number) => bytes(String((n * 7919) % 9001));
         const index = new KeyIndex();
-        const builder = new KeyIndexBuilder(700);
+        const builder = new KeyIndexBuilder(undefined, 700);
         for (const [i, [n, isPut]] of list.entries()) {
           const key = keyOf(n);
           if (isPut) {
-            const { createRevision, version } = index.put(key, i + 2, 0);
-            builder.add(key, i + 2, 0, createRevision, version);
-          } else if (index.tombstone(key, i + 2, 0)) builder.add(key, i + 2, 0, 0, 0);
+            const slot = index.put(key, i + 2, 0);
+            const [created, version] = [index.createRevision(slot), index.version(slot)];
+            builder.add(key, 0, key.length, i + 2, 0, created, version);
+          } else if (index.tombstone(key, i + 2, 0)) {
+            builder.add(key, 0, key.length, i + 2, 0, 0, 0);
+          }
         }
         const built = await clock.until(builder.build(clock));
         built.verify();
         expect([built.size, built.live]).toEqual([index.size, index.live]);
         const entries = (each: KeyIndex) => {
           const seen: unknown[] = [];
-          each.visit("", undefined, (key, record) => {
-            seen.push(key, record);
+          const found = new Located();
+          each.visit(EMPTY_BYTES, undefined, (slot) => {
+            seen.push(latin1FromBytes(each.keyOf(slot)), each.createRevision(slot));
+            for (let revision = 0; revision < list.length + 2; revision += 301) {
+              seen.push(each.locate(slot, revision, found) ? { ...found } : undefined);
+            }
+            seen.push(each.version(slot));
             return true;
           });
           return seen;
         };
         expect(entries(built)).toEqual(entries(index));
-        built.put("a", list.length + 2, 0);
-        built.put("", list.length + 2, 1);
+        built.put(bytes("a"), list.length + 2, 0);
+        built.put(EMPTY_BYTES, list.length + 2, 1);
         built.verify();
       }),
       { numRuns: 4 },
     );
     const empty = await clock.until(new KeyIndexBuilder().build(clock));
-    empty.put("a", 2, 0);
+    empty.put(bytes("a"), 2, 0);
     empty.verify();
   });
 
   test("put() splits a full block wherever the new key falls", () => {
-    const keyOf = (i: number) => String(i).padStart(6, "0");
+    const keyOf = (i: number) => bytes(String(i).padStart(6, "0"));
     for (let place = 0; place <= BLOCK_KEYS_MAX; place++) {
       const index = new KeyIndex();
       for (let i = 0; i < BLOCK_KEYS_MAX; i++) index.put(keyOf(2 * i + 1), i + 2, 0);
       index.put(keyOf(2 * place), 1000, 0);
       index.verify();
-      expect(index.find(keyOf(2 * place))?.main).toBe(1000);
-      expect(index.countLive("", undefined)).toBe(BLOCK_KEYS_MAX + 1);
+      expect(index.createRevision(index.find(keyOf(2 * place)))).toBe(1000);
+      expect(index.countLive(EMPTY_BYTES, undefined)).toBe(BLOCK_KEYS_MAX + 1);
     }
   });
 
   test("put() refuses a revision that is not above the key's", () => {
     const index = new KeyIndex();
-    index.put("a", 5, 1);
-    expect(() => index.put("a", 5, 1)).toThrow("5.1 is not above 5.1");
+    index.put(bytes("a"), 5, 1);
+    expect(() => index.put(bytes("a"), 5, 1)).toThrow("5.1 is not above 5.1");
   });
 
   test("compactSome() drops empty blocks and keeps the rest in order", () => {
     const index = new KeyIndex();
     const keys = BLOCK_KEYS_MAX * 4;
-    const keyOf = (i: number) => String(i).padStart(6, "0");
+    const keyOf = (i: number) => bytes(String(i).padStart(6, "0"));
     for (let i = 0; i < keys; i++) index.put(keyOf(i), i + 2, 0);
     for (let i = 0; i < keys; i++) if (i % 100 !== 0) index.tombstone(keyOf(i), keys + 2, i);
     compactAll(index, keys + 3);
     index.verify();
     expect(index.size).toBe(Math.ceil(keys / 100));
-    index.put("zzz", keys + 4, 0);
-    index.put("", keys + 4, 1);
+    index.put(bytes("zzz"), keys + 4, 0);
+    index.put(EMPTY_BYTES, keys + 4, 1);
     index.verify();
   });
 });

@@ -6,51 +6,43 @@
  * index keeps nothing but revisions; create revision and version of an old state are in the
  * stored KeyValue.
  *
- * One key is found through a hash map. The order is kept in blocks of up to `BLOCK_KEYS_MAX` keys,
- * found by binary search over their first keys. With a million keys that is a list of a few
- * thousand blocks: cheap to search, cheap to shift when a block is split, and there are no
- * pointers between keys.
+ * One key is found through the hash table of `KeyTable`, which also holds the records; a key is
+ * named by its slot there. The order is kept in blocks of up to `BLOCK_KEYS_MAX` slots, found by
+ * binary search over their first keys. With a million keys that is a list of a few thousand
+ * blocks: cheap to search, cheap to shift when a block is split, and there are no pointers between
+ * keys.
  *
  * Invariants:
- * - Keys are latin-1 strings, strictly increasing within a block and across blocks.
+ * - Keys are strictly increasing within a block and across blocks.
  * - `firsts[i] <= blocks[i].keys[0]`, and `firsts[i]` is above all keys of block `i - 1`;
- *   `firsts[0]` is "". There is at least one block; only the first may be empty.
- * - `#byKey` holds exactly the keys of the blocks, with the same records.
+ *   `firsts[0]` is empty. There is at least one block; only the first may be empty.
+ * - The table holds exactly the keys of the blocks.
  * - `block.live` counts its keys whose newest change is a put; `#live` is their sum.
  * - The revisions of a key increase; the newest is in the record, the rest in `older`.
  */
 
-import { invariant } from "@etcd-ts/base";
-import { KeyMap } from "./key-map.ts";
+import { compareBytes, EMPTY_BYTES, invariant } from "@etcd-ts/base";
+import { KeyTable, NO_SLOT } from "./key-table.ts";
+import type { PastRevisions } from "./key-table.ts";
 
 export const BLOCK_KEYS_MAX = 256;
 
-/** Past revisions of one key: pairs of main and `sub * 2 + (tombstone ? 1 : 0)`, ascending. */
-type PastRevisions = number[];
+/** Slots in the order of their keys. */
+export class KeyBlock {
+  readonly slots = new Uint32Array(BLOCK_KEYS_MAX);
+  length = 0;
+  live = 0;
 
-export class KeyRecord {
-  /** Of the newest change. */
-  main: number;
-  sub: number;
-  /** Revision that began the newest generation; 0 if that has ended. */
-  createRevision: number;
-  /** Puts in the newest generation; 0 if that has ended: the newest change is a tombstone. */
-  version: number;
-  older: PastRevisions | undefined;
-
-  constructor(main: number, sub: number, createRevision: number, version: number) {
-    this.main = main;
-    this.sub = sub;
-    this.createRevision = createRevision;
-    this.version = version;
-    this.older = undefined;
+  append(slots: Uint32Array): void {
+    this.slots.set(slots, this.length);
+    this.length += slots.length;
   }
-}
 
-export interface KeyBlock {
-  keys: string[];
-  records: KeyRecord[];
-  live: number;
+  insert(position: number, slot: number): void {
+    this.slots.copyWithin(position + 1, position, this.length);
+    this.slots[position] = slot;
+    this.length++;
+  }
 }
 
 /** Where `KeyIndex.locate` puts what it found. */
@@ -61,29 +53,28 @@ export class Located {
 }
 
 export class KeyIndex {
-  #blocks: KeyBlock[] = [{ keys: [], records: [], live: 0 }];
-  #firsts: string[] = [""];
-  #byKey = new KeyMap<KeyRecord>();
+  readonly #table: KeyTable;
+  readonly #blocks: KeyBlock[];
+  readonly #firsts: Uint8Array[];
   #live = 0;
 
   /**
    * An index of blocks that are already in order.
    *
-   * @param byKey - every record of `blocks` under its key; the index takes both over
+   * @param table - holds the keys of `blocks` and no others; the index takes both over
    */
-  static adopt(byKey: KeyMap<KeyRecord>, blocks: KeyBlock[]): KeyIndex {
-    const index = new KeyIndex();
-    if (blocks.length === 0) return index;
-    index.#byKey = byKey;
-    index.#blocks = blocks;
-    index.#firsts = blocks.map((block, at) => (at === 0 ? "" : block.keys[0]!));
-    for (const block of blocks) index.#live += block.live;
-    return index;
+  constructor(table: KeyTable = new KeyTable(), blocks: KeyBlock[] = []) {
+    this.#table = table;
+    this.#blocks = blocks.length === 0 ? [new KeyBlock()] : blocks;
+    this.#firsts = this.#blocks.map((block, at) =>
+      at === 0 ? EMPTY_BYTES : table.keyOf(block.slots[0]!),
+    );
+    for (const block of blocks) this.#live += block.live;
   }
 
   /** Keys with any history, deleted ones too. */
   get size(): number {
-    return this.#byKey.size;
+    return this.#table.size;
   }
 
   /** Keys that exist now. */
@@ -91,27 +82,55 @@ export class KeyIndex {
     return this.#live;
   }
 
-  find(key: string): KeyRecord | undefined {
-    return this.#byKey.get(key);
+  /** The slot of a key, which names it as long as compaction does not drop it; or `NO_SLOT`. */
+  find(key: Uint8Array, start = 0, end: number = key.length): number {
+    return this.#table.find(key, start, end);
   }
 
-  /** Adds a put. The revision must be above all of the key's. Returns the record as it is then. */
-  put(key: string, main: number, sub: number): KeyRecord {
-    const record = this.#byKey.get(key);
-    if (record === undefined) return this.#insert(key, new KeyRecord(main, sub, main, 1));
-    if (record.version === 0) {
+  /** A copy of the key. */
+  keyOf(slot: number): Uint8Array {
+    return this.#table.keyOf(slot);
+  }
+
+  /** Whether `bytes[start, end)` is the key of `slot`. */
+  isKey(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
+    return this.#table.isKey(slot, bytes, start, end);
+  }
+
+  /** Whether the newest change of a key is a put. */
+  isLive(slot: number): boolean {
+    return this.#table.version(slot) > 0;
+  }
+
+  /** Revision that began the newest generation; 0 if that has ended. */
+  createRevision(slot: number): number {
+    return this.#table.createRevision(slot);
+  }
+
+  /** Puts in the newest generation; 0 if that has ended. */
+  version(slot: number): number {
+    return this.#table.version(slot);
+  }
+
+  /** Adds a put. The revision must be above all of the key's. */
+  put(key: Uint8Array, main: number, sub: number): number {
+    const table = this.#table;
+    const slot = table.find(key, 0, key.length);
+    if (slot === NO_SLOT) return this.#insert(key, main, sub);
+    const version = table.version(slot);
+    if (version === 0) {
       this.#addLive(key, 1);
-      pushNewest(record, main, sub, main, 1);
-    } else pushNewest(record, main, sub, record.createRevision, record.version + 1);
-    return record;
+      table.pushNewest(slot, main, sub, main, 1);
+    } else table.pushNewest(slot, main, sub, table.createRevision(slot), version + 1);
+    return slot;
   }
 
   /** Ends the newest generation of `key`; false if the key does not exist now. */
-  tombstone(key: string, main: number, sub: number): boolean {
-    const record = this.#byKey.get(key);
-    if (record === undefined || record.version === 0) return false;
+  tombstone(key: Uint8Array, main: number, sub: number): boolean {
+    const slot = this.#table.find(key, 0, key.length);
+    if (slot === NO_SLOT || !this.isLive(slot)) return false;
     this.#addLive(key, -1);
-    pushNewest(record, main, sub, 0, 0);
+    this.#table.pushNewest(slot, main, sub, 0, 0);
     return true;
   }
 
@@ -120,14 +139,16 @@ export class KeyIndex {
    *
    * @returns false if there is none; otherwise `found` holds it
    */
-  locate(record: KeyRecord, revision: number, found: Located): boolean {
-    if (record.main <= revision) {
-      found.main = record.main;
-      found.sub = record.sub;
-      found.isTombstone = record.version === 0;
+  locate(slot: number, revision: number, found: Located): boolean {
+    const table = this.#table;
+    const main = table.main(slot);
+    if (main <= revision) {
+      found.main = main;
+      found.sub = table.sub(slot);
+      found.isTombstone = table.version(slot) === 0;
       return true;
     }
-    const older = record.older;
+    const older = table.older(slot);
     if (older === undefined) return false;
     const pair = lastAtOrBelow(older, revision);
     if (pair < 0) return false;
@@ -144,33 +165,28 @@ export class KeyIndex {
    *
    * @param end - undefined for no upper bound
    */
-  visit(
-    begin: string,
-    end: string | undefined,
-    visit: (key: string, record: KeyRecord) => boolean,
-  ): void {
+  visit(begin: Uint8Array, end: Uint8Array | undefined, visit: (slot: number) => boolean): void {
     let at = this.#blockOf(begin);
-    let position = lowerBound(this.#blocks[at]!.keys, begin);
+    let position = this.#lowerBound(this.#blocks[at]!, begin);
     for (; at < this.#blocks.length; at++, position = 0) {
-      const { keys, records } = this.#blocks[at]!;
-      for (; position < keys.length; position++) {
-        const key = keys[position]!;
-        if (end !== undefined && key >= end) return;
-        if (!visit(key, records[position]!)) return;
-      }
+      const block = this.#blocks[at]!;
+      const isLast = end !== undefined && this.#reaches(at, end);
+      const to = isLast ? this.#lowerBound(block, end) : block.length;
+      for (; position < to; position++) if (!visit(block.slots[position]!)) return;
+      if (isLast) return;
     }
   }
 
   /** How many keys of [begin, end) exist now; does not visit them. */
-  countLive(begin: string, end: string | undefined): number {
-    if (end !== undefined && end <= begin) return 0;
+  countLive(begin: Uint8Array, end: Uint8Array | undefined): number {
+    if (end !== undefined && compareBytes(end, begin) <= 0) return 0;
     const from = this.#blockOf(begin);
     const to = end === undefined ? this.#blocks.length - 1 : this.#blockOf(end);
     let count = 0;
     for (let at = from; at <= to; at++) {
       const block = this.#blocks[at]!;
       const isEdge = at === from || (at === to && end !== undefined);
-      count += isEdge ? countLiveInBlock(block, begin, end) : block.live;
+      count += isEdge ? this.#countLiveInBlock(block, begin, end) : block.live;
     }
     return count;
   }
@@ -181,11 +197,10 @@ export class KeyIndex {
    *
    * @returns where to go on, undefined when all keys were seen
    */
-  compactSome(begin: string, revision: number, blocksMax: number): string | undefined {
+  compactSome(begin: Uint8Array, revision: number, blocksMax: number): Uint8Array | undefined {
     let at = this.#blockOf(begin);
     for (let done = 0; at < this.#blocks.length && done < blocksMax; done++) {
-      const block = this.#blocks[at]!;
-      this.#compactBlock(block, revision);
+      this.#compactBlock(this.#blocks[at]!, revision);
       if (!this.#mergeIfSmall(at)) at++;
     }
     return this.#firsts[at];
@@ -193,61 +208,107 @@ export class KeyIndex {
 
   /** Checks what the header promises; O(n). */
   verify(): void {
+    const table = this.#table;
     let live = 0;
     let size = 0;
-    let previous: string | undefined;
-    invariant(
-      this.#firsts[0] === "",
-      () => "KeyIndex: first block does not start at the empty key",
-    );
-    invariant(this.#firsts.length === this.#blocks.length, () => "KeyIndex: firsts and blocks");
+    let previous: Uint8Array | undefined;
+    const firsts = this.#firsts;
+    invariant(firsts[0]!.length === 0, () => "KeyIndex: first block starts at a key");
+    invariant(firsts.length === this.#blocks.length, () => "KeyIndex: firsts and blocks");
     for (const [at, block] of this.#blocks.entries()) {
-      const { keys, records } = block;
-      invariant(keys.length === records.length, () => `KeyIndex: block ${at} keys and records`);
-      invariant(keys.length <= BLOCK_KEYS_MAX, () => `KeyIndex: block ${at} has ${keys.length}`);
-      invariant(keys.length > 0 || at === 0, () => `KeyIndex: block ${at} is empty`);
-      const first = this.#firsts[at]!;
-      invariant(previous === undefined || first > previous, () => `KeyIndex: first of ${at}`);
-      invariant(keys.length === 0 || keys[0]! >= first, () => `KeyIndex: block ${at} start`);
+      const { slots, length } = block;
+      invariant(length > 0 || at === 0, () => `KeyIndex: block ${at} is empty`);
+      const first = firsts[at]!;
+      invariant(
+        previous === undefined || compareBytes(first, previous) > 0,
+        () => `KeyIndex: first of ${at}`,
+      );
       const liveBefore = live;
-      for (const [i, key] of keys.entries()) {
-        invariant(previous === undefined || key > previous, () => `KeyIndex: order in ${at}`);
+      for (const slot of slots.subarray(0, length)) {
+        const key = table.keyOf(slot);
+        invariant(compareBytes(key, first) >= 0, () => `KeyIndex: block ${at} start`);
+        invariant(
+          previous === undefined || compareBytes(key, previous) > 0,
+          () => `KeyIndex: order in ${at}`,
+        );
         previous = key;
-        verifyRecord(records[i]!);
-        invariant(this.#byKey.get(key) === records[i], () => `KeyIndex: map and block ${at}`);
-        if (records[i]!.version > 0) live++;
+        this.#verifyHistory(slot);
+        const found = table.find(key, 0, key.length);
+        invariant(found === slot, () => `KeyIndex: table and block ${at}`);
+        if (this.isLive(slot)) live++;
       }
-      size += keys.length;
+      size += length;
       invariant(live - liveBefore === block.live, () => `KeyIndex: live of block ${at}`);
     }
-    invariant(live === this.#live && size === this.#byKey.size, () => "KeyIndex: totals");
+    invariant(live === this.#live && size === table.size, () => "KeyIndex: totals");
+  }
+
+  #verifyHistory(slot: number): void {
+    const past = this.#table.older(slot) ?? [];
+    let main = 0;
+    let sub = -1;
+    const step = (nextMain: number, nextSub: number) => {
+      const ascends = nextMain > main || (nextMain === main && nextSub > sub);
+      invariant(ascends, () => `KeyIndex: ${nextMain}.${nextSub} after ${main}.${sub}`);
+      main = nextMain;
+      sub = nextSub;
+    };
+    for (let i = 0; i < past.length; i += 2) step(past[i]!, past[i + 1]! >>> 1);
+    step(this.#table.main(slot), this.#table.sub(slot));
   }
 
   /** The block that holds `key` if any does. */
-  #blockOf(key: string): number {
+  #blockOf(key: Uint8Array): number {
     const firsts = this.#firsts;
     let low = 1;
     let high = firsts.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (firsts[middle]! <= key) low = middle + 1;
+      if (compareBytes(firsts[middle]!, key) <= 0) low = middle + 1;
       else high = middle;
     }
     return low - 1;
   }
 
-  #addLive(key: string, by: number): void {
+  /** Whether block `at` is the last that can have keys below `end`. */
+  #reaches(at: number, end: Uint8Array): boolean {
+    const next = this.#firsts[at + 1];
+    return next === undefined || compareBytes(next, end) >= 0;
+  }
+
+  /** Position of the first key of `block` at or above `key`. */
+  #lowerBound({ slots, length }: KeyBlock, key: Uint8Array): number {
+    let low = 0;
+    let high = length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#table.compare(slots[middle]!, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #countLiveInBlock(block: KeyBlock, begin: Uint8Array, end: Uint8Array | undefined): number {
+    const from = this.#lowerBound(block, begin);
+    const to = end === undefined ? block.length : this.#lowerBound(block, end);
+    let count = 0;
+    for (let at = from; at < to; at++) if (this.isLive(block.slots[at]!)) count++;
+    return count;
+  }
+
+  #addLive(key: Uint8Array, by: number): void {
     this.#blocks[this.#blockOf(key)]!.live += by;
     this.#live += by;
   }
 
-  /** Takes in a key that is not there. */
-  #insert(key: string, record: KeyRecord): KeyRecord {
+  /** Takes in a key that is not there, with its first put. */
+  #insert(key: Uint8Array, main: number, sub: number): number {
+    const slot = this.#table.add(key, 0, key.length, main, sub, main, 1);
     const at = this.#blockOf(key);
     let block = this.#blocks[at]!;
-    let position = lowerBound(block.keys, key);
-    if (block.keys.length >= BLOCK_KEYS_MAX) {
-      const isAppend = position === block.keys.length && at === this.#blocks.length - 1;
+    let position = this.#lowerBound(block, key);
+    if (block.length >= BLOCK_KEYS_MAX) {
+      const isAppend = position === block.length && at === this.#blocks.length - 1;
       const cut = isAppend ? position : BLOCK_KEYS_MAX / 2;
       this.#split(at, cut, key);
       // At the cut itself the key belongs to the left: it is below the right block's first.
@@ -256,47 +317,55 @@ export class KeyIndex {
         position -= cut;
       }
     }
-    block.keys.splice(position, 0, key);
-    block.records.splice(position, 0, record);
-    this.#byKey.set(key, record);
-    if (record.version > 0) {
-      block.live++;
-      this.#live++;
-    }
-    return record;
+    block.insert(position, slot);
+    block.live++;
+    this.#live++;
+    return slot;
   }
 
   /** Moves the keys from `cut` on into a new block; `key` is the first of it if it has none. */
-  #split(at: number, cut: number, key: string): void {
+  #split(at: number, cut: number, key: Uint8Array): void {
     const block = this.#blocks[at]!;
-    const keys = block.keys.slice(cut);
-    const records = block.records.slice(cut);
-    block.keys.length = cut;
-    block.records.length = cut;
-    let live = 0;
-    for (const record of records) if (record.version > 0) live++;
-    block.live -= live;
-    this.#blocks.splice(at + 1, 0, { keys, records, live });
-    this.#firsts.splice(at + 1, 0, keys[0] ?? key);
+    const right = new KeyBlock();
+    right.append(block.slots.subarray(cut, block.length));
+    block.length = cut;
+    for (let i = 0; i < right.length; i++) if (this.isLive(right.slots[i]!)) right.live++;
+    block.live -= right.live;
+    const first = right.length > 0 ? this.#table.keyOf(right.slots[0]!) : key.slice();
+    this.#blocks.splice(at + 1, 0, right);
+    this.#firsts.splice(at + 1, 0, first);
   }
 
   #compactBlock(block: KeyBlock, revision: number): void {
-    const { keys, records } = block;
+    const { slots, length } = block;
     let kept = 0;
-    for (let i = 0; i < keys.length; i++) {
-      const record = records[i]!;
-      if (!compactRecord(record, revision)) {
-        this.#byKey.delete(keys[i]!);
-        continue;
-      }
-      if (kept !== i) {
-        keys[kept] = keys[i]!;
-        records[kept] = record;
-      }
-      kept++;
+    for (let i = 0; i < length; i++) {
+      const slot = slots[i]!;
+      if (this.#compactHistory(slot, revision)) {
+        this.#table.tidy(slot);
+        slots[kept++] = slot;
+      } else this.#table.remove(slot);
     }
-    keys.length = kept;
-    records.length = kept;
+    block.length = kept;
+  }
+
+  /** Drops what a read at or above `revision` cannot see; false if nothing is left. */
+  #compactHistory(slot: number, revision: number): boolean {
+    const table = this.#table;
+    const main = table.main(slot);
+    const older = table.older(slot);
+    if (main <= revision) {
+      if (older !== undefined) table.setOlder(slot, undefined);
+      return this.isLive(slot) || main === revision;
+    }
+    if (older === undefined) return true;
+    const last = lastAtOrBelow(older, revision);
+    if (last < 0) return true;
+    const isTombstone = older[2 * last + 1]! % 2 === 1;
+    const drop = isTombstone && older[2 * last]! < revision ? last + 1 : last;
+    if (2 * drop === older.length) table.setOlder(slot, undefined);
+    else if (drop > 0) table.setOlder(slot, older.slice(2 * drop));
+    return true;
   }
 
   /** Joins block `at` into the one before it, or drops it, when it has become small. */
@@ -304,34 +373,14 @@ export class KeyIndex {
     if (at === 0) return false;
     const block = this.#blocks[at]!;
     const before = this.#blocks[at - 1]!;
-    const joined = block.keys.length + before.keys.length;
-    if (block.keys.length > 0 && joined > BLOCK_KEYS_MAX / 2) return false;
-    for (const key of block.keys) before.keys.push(key);
-    for (const record of block.records) before.records.push(record);
+    const joined = block.length + before.length;
+    if (block.length > 0 && joined > BLOCK_KEYS_MAX / 2) return false;
+    before.append(block.slots.subarray(0, block.length));
     before.live += block.live;
     this.#blocks.splice(at, 1);
     this.#firsts.splice(at, 1);
     return true;
   }
-}
-
-function lowerBound(keys: readonly string[], key: string): number {
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (keys[middle]! < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function countLiveInBlock(block: KeyBlock, begin: string, end: string | undefined): number {
-  const from = lowerBound(block.keys, begin);
-  const to = end === undefined ? block.keys.length : lowerBound(block.keys, end);
-  let count = 0;
-  for (let i = from; i < to; i++) if (block.records[i]!.version > 0) count++;
-  return count;
 }
 
 /** Pair number of the last revision at or below `revision`, -1 if there is none. */
@@ -344,56 +393,4 @@ function lastAtOrBelow(older: PastRevisions, revision: number): number {
     else high = middle;
   }
   return low - 1;
-}
-
-/** Makes a change the newest of `record`. */
-export function pushNewest(
-  record: KeyRecord,
-  main: number,
-  sub: number,
-  createRevision: number,
-  version: number,
-): void {
-  invariant(
-    main > record.main || (main === record.main && sub > record.sub),
-    () => `KeyIndex: ${main}.${sub} is not above ${record.main}.${record.sub}`,
-  );
-  const packed = record.sub * 2 + (record.version === 0 ? 1 : 0);
-  if (record.older === undefined) record.older = [record.main, packed];
-  else record.older.push(record.main, packed);
-  record.main = main;
-  record.sub = sub;
-  record.createRevision = createRevision;
-  record.version = version;
-}
-
-/** Drops what a read at or above `revision` cannot see; false if nothing is left. */
-function compactRecord(record: KeyRecord, revision: number): boolean {
-  if (record.main <= revision) {
-    record.older = undefined;
-    return record.version > 0 || record.main === revision;
-  }
-  const older = record.older;
-  if (older === undefined) return true;
-  const last = lastAtOrBelow(older, revision);
-  if (last < 0) return true;
-  const isTombstone = older[2 * last + 1]! % 2 === 1;
-  const drop = isTombstone && older[2 * last]! < revision ? last + 1 : last;
-  if (2 * drop === older.length) record.older = undefined;
-  else if (drop > 0) record.older = older.slice(2 * drop);
-  return true;
-}
-
-function verifyRecord(record: KeyRecord): void {
-  const past = record.older ?? [];
-  let main = 0;
-  let sub = -1;
-  const step = (nextMain: number, nextSub: number) => {
-    const ascends = nextMain > main || (nextMain === main && nextSub > sub);
-    invariant(ascends, () => `KeyIndex: ${nextMain}.${nextSub} after ${main}.${sub}`);
-    main = nextMain;
-    sub = nextSub;
-  };
-  for (let i = 0; i < past.length; i += 2) step(past[i]!, past[i + 1]! >>> 1);
-  step(record.main, record.sub);
 }

@@ -1,21 +1,43 @@
 /** Ranges of keys as requests carry them, made into the half-open ranges of the index. */
 
-import { latin1FromBytes } from "@etcd-ts/base";
+import { concatBytes, latin1FromBytes } from "@etcd-ts/base";
 
-/** [begin, end) over latin-1 keys; no end stands for no upper bound. */
+const ZERO = new Uint8Array(1);
+
+/** [begin, end) over keys; no end stands for no upper bound. */
 export interface KeyRange {
+  readonly begin: Uint8Array;
+  readonly end: Uint8Array | undefined;
+  /** The range is the one key `begin`. */
+  readonly isSingle: boolean;
+}
+
+/** A range with its keys as latin-1 strings, as the interval trees of watchers have them. */
+export interface NameRange {
   readonly begin: string;
   readonly end: string | undefined;
-  /** The range is the one key `begin`. */
   readonly isSingle: boolean;
 }
 
 /** @param rangeEnd - empty for one key, a single zero byte for all keys at or after `key` */
 export function keyRangeFrom(key: Uint8Array, rangeEnd: Uint8Array): KeyRange {
-  const begin = latin1FromBytes(key);
-  if (rangeEnd.length === 0) return { begin, end: begin + "\0", isSingle: true };
-  if (isUnbounded(rangeEnd)) return { begin, end: undefined, isSingle: false };
-  return { begin, end: latin1FromBytes(rangeEnd), isSingle: false };
+  if (rangeEnd.length === 0) return { begin: key, end: keyAfter(key), isSingle: true };
+  if (isUnbounded(rangeEnd)) return { begin: key, end: undefined, isSingle: false };
+  return { begin: key, end: rangeEnd, isSingle: false };
+}
+
+export function nameRangeFrom(key: Uint8Array, rangeEnd: Uint8Array): NameRange {
+  const { begin, end, isSingle } = keyRangeFrom(key, rangeEnd);
+  return {
+    begin: latin1FromBytes(begin),
+    end: end === undefined ? undefined : latin1FromBytes(end),
+    isSingle,
+  };
+}
+
+/** The least key above `key`. */
+export function keyAfter(key: Uint8Array): Uint8Array {
+  return concatBytes([key, ZERO]);
 }
 
 /** Whether `rangeEnd` means "all keys at or after". */

@@ -14,7 +14,9 @@ import { CorruptionError, invariant } from "@etcd-ts/base";
 import { RangeChunks } from "@etcd-ts/api";
 import { Slice } from "../backend/slice.ts";
 import type { MvccCore } from "./core.ts";
-import { keyRangeFrom } from "./key-range.ts";
+import { Located } from "./key-index.ts";
+import type { KeyIndex } from "./key-index.ts";
+import { keyAfter, keyRangeFrom } from "./key-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import { encodeRevision } from "./revision.ts";
 import { isRecordOf } from "./stored-key-value.ts";
@@ -65,25 +67,29 @@ class EncodedRange {
   /** Keys seen so far, or all of them if `#isCountKnown`. */
   count = 0;
   readonly #core: MvccCore;
+  /** The index as it was at the start, which a snapshot may replace: slots are of this one. */
+  readonly #index: KeyIndex;
   readonly #range: KeyRange;
   readonly #options: EncodedRangeOptions;
   readonly #revision: number;
   readonly #isCountKnown: boolean;
   readonly #batch = new RecordBatch();
-  #begin: string;
+  readonly #found = new Located();
+  #begin: Uint8Array;
   #phase: "locate" | "read" | "copy" | "done" = "locate";
   #isLastBatch = false;
   #at = 0;
 
   constructor(core: MvccCore, range: KeyRange, options: EncodedRangeOptions, revision: number) {
     this.#core = core;
+    this.#index = core.index;
     this.#range = range;
     this.#options = options;
     this.#revision = revision;
     this.#begin = range.begin;
     // What exists now need not be visited to be counted.
     this.#isCountKnown = revision >= core.indexRevision;
-    if (this.#isCountKnown) this.count = core.index.countLive(range.begin, range.end);
+    if (this.#isCountKnown) this.count = this.#index.countLive(range.begin, range.end);
   }
 
   /** Works on until all is done (true) or the slice is over (false). */
@@ -118,27 +124,28 @@ class EncodedRange {
 
   /** Fills the batch, or only counts if no more pairs are wanted; false if it stopped half way. */
   #locate(slice: Slice): boolean {
-    const core = this.#core;
     const batch = this.#batch;
+    const index = this.#index;
     const { limit } = this.#options;
-    let wanted = limit > 0 ? limit - this.pairs.pairs - batch.keys.length : Infinity;
+    let wanted = limit > 0 ? limit - this.pairs.pairs - batch.slots.length : Infinity;
     let isDone = true;
     this.#isLastBatch = true;
     if (wanted <= 0 && this.#isCountKnown) return true;
-    core.index.visit(this.#begin, this.#range.end, (key, record) => {
-      const found = core.locate(record, this.#revision);
-      if (found !== undefined && !found.isTombstone) {
+    const found = this.#found;
+    index.visit(this.#begin, this.#range.end, (slot) => {
+      const isFound = index.locate(slot, this.#revision, found);
+      if (isFound && !found.isTombstone) {
         if (!this.#isCountKnown) this.count++;
         if (wanted > 0) {
           wanted--;
-          batch.add(key, found.main, found.sub);
+          batch.add(slot, found.main, found.sub);
           if (wanted === 0 && this.#isCountKnown) return false;
         }
       }
       const isFull = wanted > 0 && batch.isFull;
       const isOver = slice.isOver();
       if (!isFull && !isOver) return true;
-      this.#begin = key + "\0";
+      this.#begin = keyAfter(index.keyOf(slot));
       this.#isLastBatch = false;
       isDone = isFull;
       return false;
@@ -150,15 +157,14 @@ class EncodedRange {
     const { backend } = this.#core;
     const batch = this.#batch;
     const find = backend.finder("key", !batch.isInFileOrder);
-    for (let i = this.#at; i < batch.keys.length; i++) {
+    for (let i = this.#at; i < batch.slots.length; i++) {
       const position = batch.positionAt(i);
       const main = batch.mains[position]!;
       const sub = batch.subs[position]!;
       const stored = find(encodeRevision(main, sub));
-      const key = batch.keys[position]!;
-      if (stored === undefined || !isRecordOf(key, stored)) {
+      if (stored === undefined || !isRecordOf(this.#index, batch.slots[position]!, stored)) {
         const what = stored === undefined ? "no record" : "a record of another key";
-        const message = `${what} of revision ${main}.${sub} for a key of ${key.length} bytes`;
+        const message = `${what} of revision ${main}.${sub}`;
         throw new CorruptionError(message, backend.path, 0);
       }
       if (batch.isInFileOrder) this.#take(stored, 0, stored.length);
@@ -173,7 +179,7 @@ class EncodedRange {
   #copy(slice: Slice): boolean {
     const batch = this.#batch;
     if (batch.isInFileOrder) return true;
-    for (let i = this.#at; i < batch.keys.length; i++) {
+    for (let i = this.#at; i < batch.slots.length; i++) {
       const end = batch.ends[i]!;
       const start = end - batch.lengths[i]!;
       this.#take(batch.bytes, start, end);
@@ -192,7 +198,7 @@ class EncodedRange {
 
 /** Keys of a batch in key order, where their records are, and the records once they are read. */
 class RecordBatch {
-  keys: string[] = [];
+  slots: number[] = [];
   mains: number[] = [];
   subs: number[] = [];
   /** Records are read in key order and need not be kept. */
@@ -209,17 +215,17 @@ class RecordBatch {
   #order: Float64Array | undefined;
 
   get isFull(): boolean {
-    return this.keys.length >= this.#keysMax;
+    return this.slots.length >= this.#keysMax;
   }
 
-  add(key: string, main: number, sub: number): void {
-    const last = this.keys.length - 1;
+  add(slot: number, main: number, sub: number): void {
+    const last = this.slots.length - 1;
     if (last >= 0) {
       const ascends =
         main > this.mains[last]! || (main === this.mains[last]! && sub > this.subs[last]!);
       if (!ascends) this.isInFileOrder = false;
     }
-    this.keys.push(key);
+    this.slots.push(slot);
     this.mains.push(main);
     this.subs.push(sub);
     if (main < this.#minMain) this.#minMain = main;
@@ -228,7 +234,7 @@ class RecordBatch {
 
   /** Settles the order to read in. */
   arrange(): void {
-    const { length } = this.keys;
+    const { length } = this.slots;
     invariant(length <= POSITIONS, () => `RecordBatch: ${length} keys`);
     const isSpanned = this.#maxMain - this.#minMain < SPAN_MAX;
     if (length < SORTED_KEYS_MIN || !isSpanned) this.isInFileOrder = true;
@@ -249,7 +255,7 @@ class RecordBatch {
   keep(position: number, stored: Uint8Array): void {
     const end = this.#used + stored.length;
     if (end > this.bytes.length) {
-      const grown = new Uint8Array(Math.max(end, this.bytes.length * 2, 256 * this.keys.length));
+      const grown = new Uint8Array(Math.max(end, this.bytes.length * 2, 256 * this.slots.length));
       grown.set(this.bytes.subarray(0, this.#used));
       this.bytes = grown;
     }
@@ -261,14 +267,14 @@ class RecordBatch {
 
   /** Makes ready for the next batch, of a size that suits the records seen. */
   clear(): void {
-    const { length } = this.keys;
+    const { length } = this.slots;
     if (length > 0) {
       const recordBytes = Math.max(1, this.#used / length);
       const fitting = this.#used === 0 ? length * 4 : Math.floor(BATCH_BYTES / recordBytes);
       const keysMax = Math.min(length * 8, fitting, BATCH_KEYS_MAX);
       this.#keysMax = Math.max(BATCH_KEYS_MIN, keysMax);
     }
-    this.keys = [];
+    this.slots = [];
     this.mains = [];
     this.subs = [];
     this.isInFileOrder = true;

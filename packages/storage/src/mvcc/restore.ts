@@ -1,5 +1,6 @@
 /** Rebuilds the index from the `key` bucket: at boot, and after a snapshot replaced the file. */
 
+import { latin1FromBytes } from "@etcd-ts/base";
 import { Slice } from "../backend/slice.ts";
 import { readFinishedCompact, readScheduledCompact } from "../schema/compaction.ts";
 import { NEVER_COMPACTED } from "./core.ts";
@@ -23,16 +24,16 @@ export async function restoreCore(core: MvccCore): Promise<number | undefined> {
   const scheduled = readScheduledCompact(backend) ?? NEVER_COMPACTED;
   core.compactRevision = finished;
 
-  const leaseByKey = new Map<string, bigint>();
-  const builder = new KeyIndexBuilder();
-  const lastRevision = await readRecords(core, builder, leaseByKey);
+  const leaseBySlot = new Map<number, bigint>();
+  const builder = new KeyIndexBuilder(core.hashKey);
+  const lastRevision = await readRecords(core, builder, leaseBySlot);
   core.index = await builder.build(clock);
   // What compaction deleted may have been the newest: revisions never go back.
   core.currentRevision = Math.max(lastRevision, finished, scheduled, FIRST_REVISION);
 
   const slice = new Slice(clock);
-  for (const [key, leaseID] of leaseByKey) {
-    core.leases.attach(leaseID, key);
+  for (const [slot, leaseID] of leaseBySlot) {
+    core.leases.attach(leaseID, latin1FromBytes(core.index.keyOf(slot)));
     if (slice.isOver()) await slice.pause();
   }
   logger.info("kvstore restored", { "current-rev": core.currentRevision });
@@ -43,7 +44,7 @@ export async function restoreCore(core: MvccCore): Promise<number | undefined> {
 async function readRecords(
   core: MvccCore,
   builder: KeyIndexBuilder,
-  leaseByKey: Map<string, bigint>,
+  leaseBySlot: Map<number, bigint>,
 ): Promise<number> {
   const { backend } = core;
   const fields = new StoredFields();
@@ -53,11 +54,12 @@ async function readRecords(
     // A restore that bumps the revision leaves a record without a KeyValue.
     if (stored.length === 0) return;
     fields.read(stored, backend.path);
-    const { name, lease } = fields;
-    if (isTombstone) builder.add(name, main, sub, 0, 0);
-    else builder.add(name, main, sub, fields.createRevision, fields.version);
-    if (!isTombstone && lease !== 0n) leaseByKey.set(name, lease);
-    else if (leaseByKey.size > 0) leaseByKey.delete(name);
+    const { keyStart, keyEnd, lease } = fields;
+    const created = isTombstone ? 0 : fields.createRevision;
+    const version = isTombstone ? 0 : fields.version;
+    const slot = builder.add(stored, keyStart, keyEnd, main, sub, created, version);
+    if (!isTombstone && lease !== 0n) leaseBySlot.set(slot, lease);
+    else if (leaseBySlot.size > 0) leaseBySlot.delete(slot);
   });
   return newest;
 }

@@ -15,6 +15,7 @@ import { WatchStream } from "../watch/watch-stream.ts";
 import { Compactor, COMPACTION_BATCH_LIMIT, COMPACTION_SLEEP_MS } from "./compaction.ts";
 import { MvccCore } from "./core.ts";
 import { hashByRevision } from "./hash.ts";
+import type { HashKey } from "./key-hash.ts";
 import { mvccMetrics, registerReadings } from "./metrics.ts";
 import { rangeEncoded } from "./range-encoded.ts";
 import { MvccReadTxn } from "./read-txn.ts";
@@ -43,6 +44,8 @@ export interface MvccStoreOptions {
   readonly compactionBatchLimit?: number;
   /** Length of such a pause; default 10. */
   readonly compactionSleepMs?: number;
+  /** Secret of the hash table of keys; without it a fixed one, so that a simulation repeats. */
+  readonly hashKey?: HashKey | undefined;
   /** Told when background work met a damaged record: the member must stop. */
   readonly onFatal?: (error: Error) => void;
 }
@@ -70,12 +73,15 @@ export class MvccStore {
   private constructor(options: MvccStoreOptions) {
     const { backend, leases, clock, logger, metrics } = options;
     const fatal = options.onFatal;
-    this.#core = new MvccCore(backend, leases, clock, logger, mvccMetrics(metrics), (error) => {
+    const onFatal = (error: Error) => {
       logger.error("background work on the store failed", { error: error.message });
       // Without an owner to tell, an unhandled error has to end the process.
       if (fatal === undefined) throw error;
       fatal(error);
-    });
+    };
+    const readings = mvccMetrics(metrics);
+    const { hashKey } = options;
+    this.#core = new MvccCore(backend, leases, clock, logger, readings, onFatal, hashKey);
     this.#compactor = new Compactor(
       this.#core,
       options.compactionBatchLimit ?? COMPACTION_BATCH_LIMIT,

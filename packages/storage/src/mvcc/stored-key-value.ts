@@ -3,6 +3,7 @@
 import { CorruptionError, EMPTY_BYTES, latin1FromBytes, WireReader } from "@etcd-ts/base";
 import { EventType } from "@etcd-ts/api";
 import type { Event, KeyValue } from "@etcd-ts/api";
+import type { KeyIndex } from "./key-index.ts";
 import type { RevisionKey } from "./revision.ts";
 
 /** Protobuf tag of KeyValue.key: field 1, length-delimited. */
@@ -55,15 +56,17 @@ export function keyValueFromStored(encoded: Uint8Array, path: string): KeyValue 
 
 /** What the index needs of a stored record; reads one after another without making objects. */
 export class StoredFields {
-  /** The key as a latin-1 string. */
-  name = "";
+  /** Where in the record the key is. */
+  keyStart = 0;
+  keyEnd = 0;
   createRevision = 0;
   version = 0;
   lease = 0n;
 
   /** @throws {CorruptionError} naming the file if `encoded` is no KeyValue */
   read(encoded: Uint8Array, path: string): void {
-    this.name = "";
+    this.keyStart = 0;
+    this.keyEnd = 0;
     this.createRevision = 0;
     this.version = 0;
     this.lease = 0n;
@@ -73,7 +76,8 @@ export class StoredFields {
         switch (reader.field) {
           case 1: {
             const key = reader.message();
-            this.name = latin1FromBytes(encoded, key.offset, key.end);
+            this.keyStart = key.offset;
+            this.keyEnd = key.end;
             break;
           }
           case 2:
@@ -113,31 +117,54 @@ export function withoutValue(kv: KeyValue): KeyValue {
   };
 }
 
-/**
- * The key of a stored record as a latin-1 string, without decoding the rest. A record without
- * bytes, which a restore with a revision bump leaves, has the empty key.
- */
-export function keyNameOfStored(encoded: Uint8Array, path: string): string {
-  const length = encoded[1];
-  if (encoded[0] === KEY_TAG && length !== undefined && length < 0x80) {
-    if (2 + length <= encoded.length) return latin1FromBytes(encoded, 2, 2 + length);
-  }
-  return latin1FromBytes(keyValueFromStored(encoded, path).key);
+/** Where a key stands in a record. */
+export interface KeySpan {
+  readonly start: number;
+  readonly end: number;
 }
 
-/** Whether a stored record begins with `key`, a latin-1 string: whether it is that key's. */
-export function isRecordOf(key: string, stored: Uint8Array): boolean {
-  let at = 1;
+/**
+ * The key of a stored record, without decoding the rest; undefined unless it comes first, as it
+ * does in all that etcd writes.
+ */
+function leadingKey(encoded: Uint8Array): KeySpan | undefined {
+  if (encoded[0] !== KEY_TAG) return undefined;
+  let start = 1;
   let length = 0;
   for (let shift = 0; shift < 28; shift += 7) {
-    const byte = stored[at++];
-    if (byte === undefined) return false;
+    const byte = encoded[start++];
+    if (byte === undefined) return undefined;
     length |= (byte & 0x7f) << shift;
-    if (byte < 0x80) break;
+    if (byte < 0x80) return { start, end: start + length };
   }
-  if (stored[0] !== KEY_TAG || length !== key.length || at + length > stored.length) return false;
-  for (let i = 0; i < length; i++) if (stored[at + i] !== key.charCodeAt(i)) return false;
-  return true;
+  return undefined;
+}
+
+/**
+ * Where the key of a stored record is. A record without bytes, which a restore with a revision bump
+ * leaves, has the empty key.
+ *
+ * @throws {CorruptionError} naming the file if `encoded` is no KeyValue
+ */
+export function keyOfStored(encoded: Uint8Array, path: string): KeySpan {
+  const span = leadingKey(encoded);
+  if (span !== undefined && span.end <= encoded.length) return span;
+  const { key } = keyValueFromStored(encoded, path);
+  const start = key.length === 0 ? 0 : key.byteOffset - encoded.byteOffset;
+  return { start, end: start + key.length };
+}
+
+/** The key of a stored record as a latin-1 string. */
+export function keyNameOfStored(encoded: Uint8Array, path: string): string {
+  const { start, end } = keyOfStored(encoded, path);
+  return latin1FromBytes(encoded, start, end);
+}
+
+/** Whether a stored record begins with the key of `slot`: whether it is that key's. */
+export function isRecordOf(index: KeyIndex, slot: number, stored: Uint8Array): boolean {
+  const span = leadingKey(stored);
+  if (span === undefined || span.end > stored.length) return false;
+  return index.isKey(slot, stored, span.start, span.end);
 }
 
 /** What a deletion shows of its key. */

@@ -7,11 +7,12 @@
  * - A key's stored create revision and version equal the index's.
  */
 
-import { bytesFromLatin1, encodeMessage, invariant, latin1FromBytes } from "@etcd-ts/base";
+import { encodeMessage, invariant, latin1FromBytes } from "@etcd-ts/base";
 import { KeyValueCodec } from "@etcd-ts/api";
 import type { Event } from "@etcd-ts/api";
 import type { MvccCore } from "./core.ts";
 import { keyRangeFrom } from "./key-range.ts";
+import { NO_SLOT } from "./key-table.ts";
 import { encodeRevision } from "./revision.ts";
 import { deletedKeyValue, eventFromStored } from "./stored-key-value.ts";
 import type { RangeOptions, RangeResult, WriteTxn } from "./types.ts";
@@ -72,12 +73,12 @@ export class MvccWriteTxn implements WriteTxn {
     const name = latin1FromBytes(key);
     const main = this.revision + 1;
     const sub = this.#stored.length;
-    const { createRevision, version } = index.put(name, main, sub);
+    const slot = index.put(key, main, sub);
     const encoded = encodeMessage(KeyValueCodec, {
       key,
-      createRevision,
+      createRevision: index.createRevision(slot),
       modRevision: main,
-      version,
+      version: index.version(slot),
       value,
       lease: leaseID,
       encoded: undefined,
@@ -100,19 +101,19 @@ export class MvccWriteTxn implements WriteTxn {
     invariant(!this.#isEnded, () => "WriteTxn.deleteRange: ended");
     const { index } = this.#core;
     const range = keyRangeFrom(key, rangeEnd);
-    const names: string[] = [];
+    const keys: Uint8Array[] = [];
     if (range.isSingle) {
-      const record = index.find(range.begin);
-      if (record !== undefined && record.version > 0) names.push(range.begin);
+      const slot = index.find(range.begin);
+      if (slot !== NO_SLOT && index.isLive(slot)) keys.push(range.begin);
     } else {
-      index.visit(range.begin, range.end, (name, record) => {
-        if (record.version > 0) names.push(name);
+      index.visit(range.begin, range.end, (slot) => {
+        if (index.isLive(slot)) keys.push(index.keyOf(slot));
         return true;
       });
     }
-    for (const name of names) this.#delete(name);
+    for (const each of keys) this.#delete(each);
     this.#deletes++;
-    return { deleted: names.length, revision: this.#newest() };
+    return { deleted: keys.length, revision: this.#newest() };
   }
 
   end(): void {
@@ -132,17 +133,18 @@ export class MvccWriteTxn implements WriteTxn {
     return this.changed ? this.revision + 1 : this.revision;
   }
 
-  #delete(name: string): void {
+  #delete(key: Uint8Array): void {
     const { index, backend, leases } = this.#core;
     const main = this.revision + 1;
     const sub = this.#stored.length;
-    const isDeleted = index.tombstone(name, main, sub);
+    const isDeleted = index.tombstone(key, main, sub);
     invariant(isDeleted, () => `WriteTxn.deleteRange: a key vanished at ${main}.${sub}`);
-    const stored = encodeMessage(KeyValueCodec, deletedKeyValue(bytesFromLatin1(name), 0));
+    const stored = encodeMessage(KeyValueCodec, deletedKeyValue(key, 0));
     backend.put("key", encodeRevision(main, sub, true), stored);
     this.#tombstones.push(sub);
     this.#stored.push(stored);
     this.#core.isWriting = true;
+    const name = latin1FromBytes(key);
     const lease = leases.leaseOf(name);
     if (lease !== 0n) leases.detach(lease, name);
   }

@@ -15,7 +15,7 @@ import type { Timer } from "@etcd-ts/base";
 import { latin1FromBytes } from "@etcd-ts/base";
 import type { Event } from "@etcd-ts/api";
 import type { MvccCore } from "../mvcc/core.ts";
-import type { KeyRange } from "../mvcc/key-range.ts";
+import type { NameRange } from "../mvcc/key-range.ts";
 import type { WatchBatch, WriteTxn } from "../mvcc/types.ts";
 import { readEvents } from "./catch-up.ts";
 import { Watcher } from "./watcher.ts";
@@ -63,7 +63,7 @@ export class WatchHub {
   begin(
     id: number,
     stream: WatchStream,
-    range: KeyRange,
+    range: NameRange,
     filters: { noPut: boolean; noDelete: boolean },
     startRevision: number,
   ): Watcher {

@@ -10,7 +10,7 @@
 
 import { EtcdError, RingBuffer } from "@etcd-ts/base";
 import { SERVER_ERRORS } from "@etcd-ts/api";
-import { keyRangeFrom } from "../mvcc/key-range.ts";
+import { nameRangeFrom } from "../mvcc/key-range.ts";
 import { WATCH_ID_NONE } from "../mvcc/types.ts";
 import type { WatchBatch, WatchOptions } from "../mvcc/types.ts";
 import type { WatchHub } from "./watch-hub.ts";
@@ -76,7 +76,7 @@ export class WatchStream {
   watch(options: WatchOptions): number | EtcdError {
     if (this.#isClosed) return EMPTY_WATCHER_RANGE;
     if (options.startRevision < 0) return SERVER_ERRORS.compacted;
-    const range = keyRangeFrom(options.key, options.rangeEnd);
+    const range = nameRangeFrom(options.key, options.rangeEnd);
     if (range.end !== undefined && range.begin >= range.end) return EMPTY_WATCHER_RANGE;
     const id = this.#chooseID(options.watchID ?? 0);
     if (id === undefined) return DUPLICATE_WATCH_ID;

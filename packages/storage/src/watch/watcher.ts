@@ -11,7 +11,7 @@
 
 import { EventType } from "@etcd-ts/api";
 import type { Event } from "@etcd-ts/api";
-import type { KeyRange } from "../mvcc/key-range.ts";
+import type { NameRange } from "../mvcc/key-range.ts";
 import type { WatchBatch } from "../mvcc/types.ts";
 import type { WatchStream } from "./watch-stream.ts";
 
@@ -20,7 +20,7 @@ export type WatcherState = "synced" | "unsynced" | "victim" | "closed";
 export class Watcher {
   readonly id: number;
   readonly stream: WatchStream;
-  readonly range: KeyRange;
+  readonly range: NameRange;
   readonly noPut: boolean;
   readonly noDelete: boolean;
   /** As asked for; 0 for what comes next. */
@@ -33,7 +33,7 @@ export class Watcher {
   constructor(
     id: number,
     stream: WatchStream,
-    range: KeyRange,
+    range: NameRange,
     filters: { noPut: boolean; noDelete: boolean },
     startRevision: number,
     minRevision: number,
