@@ -7,7 +7,13 @@
 // The x509 library asks for it when it is loaded.
 // oxlint-disable-next-line import/no-unassigned-import
 import "reflect-metadata";
-import { createPrivateKey, randomBytes, webcrypto } from "node:crypto";
+import {
+  createPrivateKey,
+  randomBytes,
+  webcrypto,
+  X509Certificate as NodeCertificate,
+} from "node:crypto";
+import { EtcdError } from "@etcd-ts/base";
 import { isIP } from "node:net";
 import {
   AuthorityKeyIdentifierExtension,
@@ -18,10 +24,11 @@ import {
   KeyUsagesExtension,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
+  X509Certificate,
   X509CertificateGenerator,
   X509CrlGenerator,
 } from "@peculiar/x509";
-import type { Extension, JsonName, X509Certificate } from "@peculiar/x509";
+import type { Extension, JsonName } from "@peculiar/x509";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -53,6 +60,11 @@ const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const P521 = { name: "ECDSA", namedCurve: "P-521", hash: "SHA-512" } as const;
 
 type KeyAlgorithm = typeof P256 | typeof P521;
+
+/** A certificate and key that cannot issue others. */
+export class AuthorityError extends EtcdError {
+  readonly code = "AUTHORITY";
+}
 
 /** An authority that holds its key in memory. */
 export class CertificateAuthority {
@@ -88,6 +100,31 @@ export class CertificateAuthority {
       ],
     });
     return new CertificateAuthority(await pairOf(certificate, keys), certificate, keys);
+  }
+
+  /**
+   * The authority of a certificate and its key, PEM.
+   *
+   * @throws {AuthorityError} unless they are a pair, made by `create` or alike (P-256)
+   */
+  static async open(cert: string, key: string): Promise<CertificateAuthority> {
+    try {
+      const certificate = new X509Certificate(cert);
+      const privateKey = createPrivateKey(key);
+      const pkcs8 = privateKey.export({ format: "der", type: "pkcs8" });
+      const keys = {
+        privateKey: await webcrypto.subtle.importKey("pkcs8", pkcs8, P256, true, ["sign"]),
+        publicKey: await certificate.publicKey.export(P256, ["verify"]),
+      } as webcrypto.CryptoKeyPair;
+      const isPair = new NodeCertificate(cert).checkPrivateKey(privateKey);
+      if (!isPair) throw new AuthorityError("the key is not that of the certificate");
+      const { serialNumber, notAfter } = certificate;
+      return new CertificateAuthority({ cert, key, serialNumber, notAfter }, certificate, keys);
+    } catch (error) {
+      if (error instanceof AuthorityError) throw error;
+      // The reason may quote the key.
+      throw new AuthorityError("no authority with a P-256 key that could issue certificates");
+    }
   }
 
   async issue(request: CertificateRequest): Promise<CertificatePair> {

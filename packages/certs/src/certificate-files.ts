@@ -1,7 +1,8 @@
 /** Certificates and keys as files: keys for their owner's eyes only, directories closed to others. */
 
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { CertificateAuthority } from "./authority.ts";
 import type { CertificatePair } from "./authority.ts";
 
 /** Replaces both files, each in one step, so that nobody reads half of one. */
@@ -15,4 +16,17 @@ export function writeWhole(path: string, content: string | Uint8Array, mode: num
   const temporary = `${path}.tmp`;
   writeFileSync(temporary, content, { mode });
   renameSync(temporary, path);
+}
+
+/** The authority in these files, made now if neither exists. @throws {AuthorityError} */
+export async function openAuthority(
+  certPath: string,
+  keyPath: string,
+): Promise<CertificateAuthority> {
+  if (existsSync(certPath) || existsSync(keyPath)) {
+    return CertificateAuthority.open(readFileSync(certPath, "utf8"), readFileSync(keyPath, "utf8"));
+  }
+  const authority = await CertificateAuthority.create();
+  writePair(authority.pair, certPath, keyPath);
+  return authority;
 }

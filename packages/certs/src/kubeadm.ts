@@ -4,9 +4,8 @@
  */
 
 import { join } from "node:path";
-import { CertificateAuthority } from "./authority.ts";
 import type { CertificateRequest } from "./authority.ts";
-import { writePair, writeWhole } from "./certificate-files.ts";
+import { openAuthority, writePair } from "./certificate-files.ts";
 
 export interface KubeadmNode {
   readonly name: string;
@@ -18,16 +17,17 @@ const ADMIN_GROUP = "kubeadm:cluster-admins";
 
 /**
  * Writes `etcd/{ca,server,peer,healthcheck-client}` and `apiserver-etcd-client`, each `.crt` and
- * `.key`, below `directory`, which stands for `/etc/kubernetes/pki`.
+ * `.key`, below `directory`, which stands for `/etc/kubernetes/pki`. An authority that is there
+ * already is used, so that the nodes of a cluster trust each other.
  *
  * @returns the paths of the certificates
  */
 export async function writeKubeadmCertificates(
   directory: string,
   node: KubeadmNode,
-  authority?: CertificateAuthority,
+  validityDays?: number,
 ): Promise<readonly string[]> {
-  const ca = authority ?? (await CertificateAuthority.create({ commonName: "etcd-ca" }));
+  const ca = await openAuthority(join(directory, "etcd/ca.crt"), join(directory, "etcd/ca.key"));
   const hosts = [node.name, "localhost", ...node.addresses, "127.0.0.1", "::1"];
   const leaves: readonly (readonly [string, CertificateRequest])[] = [
     ["etcd/server", { commonName: node.name, hosts }],
@@ -49,12 +49,11 @@ export async function writeKubeadmCertificates(
       },
     ],
   ];
-  const written = [join(directory, "etcd/ca.crt")];
-  writeWhole(written[0]!, ca.pair.cert, 0o644);
-  writeWhole(join(directory, "etcd/ca.key"), ca.pair.key, 0o600);
+  const written: string[] = [join(directory, "etcd/ca.crt")];
+  const days = validityDays === undefined ? {} : { validityDays };
   for (const [name, request] of leaves) {
     const path = join(directory, `${name}.crt`);
-    writePair(await ca.issue(request), path, join(directory, `${name}.key`));
+    writePair(await ca.issue({ ...request, ...days }), path, join(directory, `${name}.key`));
     written.push(path);
   }
   return written;
