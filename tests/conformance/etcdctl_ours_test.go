@@ -15,7 +15,7 @@ func oursCtl(t *testing.T) string {
 	t.Helper()
 	path, err := filepath.Abs("../../bin/etcdctl")
 	must(t, err)
-	_, err = os.Stat("../../cmd/etcdctl/dist/etcdctl.mjs")
+	_, err = os.Stat("../../cmd/etcdctl/dist/etcdctl.cjs")
 	must(t, err)
 	return path
 }

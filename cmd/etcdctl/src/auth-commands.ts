@@ -1,7 +1,6 @@
 /** The commands of users, roles and authentication. */
 
-import type { Command } from "@etcd-ts/cli";
-
+import type { Command } from "./command.ts";
 import type { Run } from "./context.ts";
 import type * as auth from "./run/auth.ts";
 import { boolFlag, stringFlag } from "./global-flags.ts";
@@ -22,7 +21,7 @@ const RANGE = [
   boolFlag("prefix", "all keys that begin with <key>"),
 ];
 
-const AUTH: Command<Run> = {
+const AUTH: Command = {
   name: "auth",
   arguments: "<enable or disable>",
   short: "Turns authentication on and off",
@@ -33,7 +32,7 @@ const AUTH: Command<Run> = {
   ],
 };
 
-const USER: Command<Run> = {
+const USER: Command = {
   name: "user",
   arguments: "<subcommand>",
   short: "Users",
@@ -80,7 +79,7 @@ const USER: Command<Run> = {
   ],
 };
 
-const ROLE: Command<Run> = {
+const ROLE: Command = {
   name: "role",
   arguments: "<subcommand>",
   short: "Roles",
@@ -112,4 +111,4 @@ const ROLE: Command<Run> = {
   ],
 };
 
-export const AUTH_COMMANDS: readonly Command<Run>[] = [AUTH, USER, ROLE];
+export const AUTH_COMMANDS: readonly Command[] = [AUTH, USER, ROLE];

@@ -3,17 +3,23 @@
  * when it runs, so that the command line itself is read fast.
  */
 
-import type { Command } from "@etcd-ts/cli";
+import { SERVER_VERSION } from "@etcd-ts/api/version";
+import { completionFor, SHELLS } from "@etcd-ts/cli";
+import type { CommandFlag } from "@etcd-ts/cli";
 
 import { AUTH_COMMANDS } from "./auth-commands.ts";
-import type { Run } from "./context.ts";
+import type { Command } from "./command.ts";
 import { boolFlag, GLOBAL_FLAGS, intFlag, stringFlag } from "./global-flags.ts";
 import { DEL, GET, PUT, WATCH } from "./kv-flags.ts";
-import { API_VERSION, VERSION } from "./version.ts";
+
+export const VERSIONS = {
+  version: SERVER_VERSION,
+  apiVersion: SERVER_VERSION.replace(/\.\d+$/, ""),
+};
 
 const CLUSTER_FLAG = boolFlag("cluster", "ask every member of the cluster, not --endpoints");
 
-const KEYS: readonly Command<Run>[] = [
+const KEYS: readonly Command[] = [
   {
     name: "get",
     arguments: "[options] <key> [range_end]",
@@ -96,7 +102,7 @@ etcdctl watch foo -- sh -c 'echo "$ETCD_WATCH_EVENT_TYPE of $ETCD_WATCH_KEY"'`,
   },
 ];
 
-const LEASE: Command<Run> = {
+const LEASE: Command = {
   name: "lease",
   arguments: "<subcommand>",
   short: "Leases: keys that go when nobody renews them",
@@ -137,7 +143,7 @@ const LEASE: Command<Run> = {
 
 const PEER_URLS = stringFlag("peer-urls", "URLs of the member for its peers, between commas");
 
-const MEMBER: Command<Run> = {
+const MEMBER: Command = {
   name: "member",
   arguments: "<subcommand>",
   short: "Members of the cluster",
@@ -181,7 +187,7 @@ const MEMBER: Command<Run> = {
   ],
 };
 
-const ENDPOINT: Command<Run> = {
+const ENDPOINT: Command = {
   name: "endpoint",
   arguments: "<subcommand>",
   short: "Endpoints, one by one",
@@ -217,7 +223,7 @@ etcdctl snapshot save /backup/etcd-snapshot.db
 etcdctl --endpoints=https://10.0.0.1:2379 --cacert=ca.crt --cert=etcd.crt --key=etcd.key \\
   --command-timeout=60s snapshot save /backup/etcd-snapshot.db`;
 
-const MAINTENANCE: readonly Command<Run>[] = [
+const MAINTENANCE: readonly Command[] = [
   {
     name: "alarm",
     arguments: "<subcommand>",
@@ -313,7 +319,7 @@ const MAINTENANCE: readonly Command<Run>[] = [
   },
 ];
 
-const CONCURRENCY: readonly Command<Run>[] = [
+const CONCURRENCY: readonly Command[] = [
   {
     name: "lock",
     arguments: "<lockname> [exec-command arg1 arg2 ...]",
@@ -335,13 +341,68 @@ etcdctl elect -l primary`,
   },
 ];
 
-const VERSION_COMMAND: Command<Run> = {
+const VERSION_COMMAND: Command = {
   name: "version",
   short: "Prints the version of etcdctl",
-  run: () => {
-    process.stdout.write(`etcdctl version: ${VERSION}\nAPI version: ${API_VERSION}\n`);
-    return Promise.resolve();
+  run: {
+    text: () => `etcdctl version: ${VERSIONS.version}\nAPI version: ${VERSIONS.apiVersion}\n`,
   },
+};
+
+const COMPLETION: Command = {
+  name: "completion",
+  arguments: `[${SHELLS.join("|")}]`,
+  choices: SHELLS,
+  short: "Prints a script that completes command lines",
+  example: `source <(etcdctl completion bash)
+etcdctl completion zsh > "\${fpath[1]}/_etcdctl"
+etcdctl completion fish > ~/.config/fish/completions/etcdctl.fish
+etcdctl completion powershell | Out-String | Invoke-Expression`,
+  run: { text: (commandLine) => completionFor(ROOT, commandLine) },
+};
+
+const LOAD: CommandFlag = {
+  ...stringFlag("load", "how much: s (small), m (medium), l (large) or xl (xLarge)", "s"),
+  choices: ["small", "medium", "large", "xLarge"],
+};
+const AFTERWARDS = [
+  boolFlag("auto-compact", "compact up to the last revision afterwards"),
+  boolFlag("auto-defrag", "defragment the endpoints afterwards"),
+];
+
+const CHECK: Command = {
+  name: "check",
+  arguments: "<subcommand>",
+  short: "Checks of a cluster under load",
+  commands: [
+    {
+      name: "perf",
+      arguments: "[options]",
+      short: "Checks whether the cluster is fast enough",
+      long: `Puts keys at a steady pace for a minute (150, 1000, 8000 or 15000 in a second, from 50, 200, 500
+or 1000 connections), deletes them, and tells whether 90 % of that was reached, no put took longer
+than half a second, and the times did not differ by more than a tenth (standard deviation).`,
+      flags: [
+        LOAD,
+        stringFlag("prefix", "prefix of the keys it writes", "/etcdctl-check-perf/"),
+        ...AFTERWARDS,
+      ],
+      run: async (context) => (await import("./run/check-perf.ts")).checkPerf(context),
+    },
+    {
+      name: "datascale",
+      arguments: "[options]",
+      short: "Checks how much memory a server needs for much data",
+      long: `Puts 10000, 100000, 1000000 or 3000000 keys of 1 KiB (from 50, 200, 500 or 1000 connections),
+deletes them, and tells by how much the memory of the first endpoint's process grew.`,
+      flags: [
+        LOAD,
+        stringFlag("prefix", "prefix of the keys it writes", "/etcdctl-check-datascale/"),
+        ...AFTERWARDS,
+      ],
+      run: async (context) => (await import("./run/check-datascale.ts")).checkDatascale(context),
+    },
+  ],
 };
 
 /** In which an unknown word is compared with them. */
@@ -350,11 +411,11 @@ const ORDER =
     " ",
   );
 
-function inOrder(commands: readonly Command<Run>[]): readonly Command<Run>[] {
+function inOrder(commands: readonly Command[]): readonly Command[] {
   return commands.toSorted((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
 }
 
-export const ROOT: Command<Run> = {
+export const ROOT: Command = {
   name: "etcdctl",
   short: "The command line client of etcd.",
   persistentFlags: GLOBAL_FLAGS,
@@ -366,6 +427,8 @@ export const ROOT: Command<Run> = {
     ...MAINTENANCE,
     ...CONCURRENCY,
     ...AUTH_COMMANDS,
+    CHECK,
+    COMPLETION,
     VERSION_COMMAND,
   ]),
 };

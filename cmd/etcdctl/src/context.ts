@@ -1,6 +1,6 @@
 /** What a running command has: its words, its flags, its output, and clients made from the flags. */
 
-import { environmentName, NumberSyntaxError } from "@etcd-ts/cli";
+import { environmentName, err, NumberSyntaxError } from "@etcd-ts/cli";
 import type { CommandFlags } from "@etcd-ts/cli";
 import { checkTlsOptions, Client, EndpointError, errorText } from "@etcd-ts/client";
 import type { ClientOptions, TlsOptions } from "@etcd-ts/client";
@@ -18,14 +18,6 @@ const OTHERS: ReadonlySet<string> = new Set(["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH
 const RECEIVE_BYTES_MAX = 2 ** 31 - 1;
 
 export type Run = (context: Context) => Promise<void>;
-
-export function out(text: string | Uint8Array): void {
-  process.stdout.write(text);
-}
-
-export function err(text: string): void {
-  process.stderr.write(text);
-}
 
 /** One line of JSON on standard error, in the form of the server's log. */
 export function logLine(level: "info" | "warn" | "fatal", msg: string, fields: object): void {

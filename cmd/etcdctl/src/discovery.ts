@@ -1,7 +1,7 @@
 /** Endpoints from DNS: SRV records `_etcd-client._tcp` and, for TLS, `_etcd-client-ssl._tcp`. */
 
 import { resolveSrv } from "node:dns/promises";
-import { goQuote } from "@etcd-ts/cli";
+import { err, goQuote } from "@etcd-ts/cli";
 
 import { EXIT, ExitError } from "./exit.ts";
 
@@ -33,7 +33,7 @@ export async function discoverEndpoints(
   if (isInsecure) return endpoints;
   return endpoints.filter((endpoint) => {
     if (endpoint.startsWith("https:")) return true;
-    process.stderr.write(`ignoring discovered insecure endpoint ${goQuote(endpoint)}\n`);
+    err(`ignoring discovered insecure endpoint ${goQuote(endpoint)}\n`);
     return false;
   });
 }

@@ -1,17 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { SERVER_VERSION } from "@etcd-ts/api";
 import { CommandFlags } from "@etcd-ts/cli";
 import { CompareResult, CompareTarget } from "@etcd-ts/api";
 import { parsePeerURLs } from "./run/member.ts";
 import { parseCompare, parseOperation } from "./run/txn.ts";
 import { watchArguments } from "./run/watch.ts";
-import { VERSION } from "./version.ts";
 import { GET } from "./kv-flags.ts";
 import { splitWords } from "./words.ts";
-
-test("VERSION is the server's", () => {
-  expect(VERSION).toBe(SERVER_VERSION);
-});
 
 test("splitWords() takes quotes as a shell would", () => {
   expect(splitWords(`put "a\\tb" 'x y' --lease=1 c`)).toEqual([

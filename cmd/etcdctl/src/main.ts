@@ -5,74 +5,41 @@
  */
 
 import {
-  CommandFlags,
-  findCommand,
-  FlagError,
-  flagsOf,
+  CommandLineError,
+  err,
+  exit,
   helpOf,
-  HelpRequested,
+  out,
+  readCommandLine,
   UnknownCommandError,
 } from "@etcd-ts/cli";
-import type { CommandPath } from "@etcd-ts/cli";
+import type { CommandLine } from "@etcd-ts/cli";
 
-import { ROOT } from "./commands.ts";
+import type { Action } from "./command.ts";
+import { ROOT, VERSIONS } from "./commands.ts";
 import type { Run } from "./context.ts";
 import { EXIT, ExitError, SilentExit } from "./exit.ts";
-import { API_VERSION, VERSION } from "./version.ts";
-
-const VERSIONS = { version: VERSION, apiVersion: API_VERSION };
-/** What a shell reports of a program that wrote into a closed pipe. */
-const EXIT_BROKEN_PIPE = 141;
-
-function printHelp(path: CommandPath<Run>): void {
-  process.stdout.write(helpOf(path, VERSIONS));
-}
 
 /** @returns the exit code */
 async function main(argv: readonly string[]): Promise<number> {
-  const isHelp = argv[0] === "help";
-  let path: CommandPath<Run> = [ROOT];
-  let words: readonly string[] = [];
   try {
-    ({ path, words } = findCommand(ROOT, isHelp ? argv.slice(1) : argv));
+    const commandLine = readCommandLine(ROOT, argv);
+    const { run } = commandLine.path.at(-1)!;
+    if (run === undefined || commandLine.isHelp) out(helpOf(commandLine.path, VERSIONS));
+    else if (typeof run === "object") out(run.text(commandLine));
+    else return await runCommand(run, commandLine);
+    return 0;
   } catch (error) {
-    if (!(error instanceof UnknownCommandError)) throw error;
-    process.stderr.write(`Error: ${error.message}\n`);
+    if (!(error instanceof CommandLineError || error instanceof UnknownCommandError)) throw error;
+    err(`Error: ${error.message}\n`);
+    if (error instanceof CommandLineError) out(helpOf(error.path, VERSIONS));
     return EXIT.error;
   }
-  const { run } = path.at(-1)!;
-  const flags = new CommandFlags(flagsOf(path));
-  let args: string[];
-  try {
-    args = flags.parse(words);
-  } catch (error) {
-    if (error instanceof HelpRequested) {
-      printHelp(path);
-      return 0;
-    }
-    if (!(error instanceof FlagError)) throw error;
-    process.stderr.write(`Error: ${error.message}\n`);
-    printHelp(path);
-    return EXIT.error;
-  }
-  if (run === undefined || isHelp) {
-    printHelp(path);
-    return 0;
-  }
-  if (path.at(-1)!.name === "version") {
-    await run(undefined as never);
-    return 0;
-  }
-  return runCommand(run, args, words, flags);
 }
 
-async function runCommand(
-  run: Run,
-  args: readonly string[],
-  words: readonly string[],
-  flags: CommandFlags,
-): Promise<number> {
+async function runCommand(run: Run, commandLine: CommandLine<Action>): Promise<number> {
   const { Context } = await import("./context.ts");
+  const { args, words, flags } = commandLine;
   const context = new Context(args, words, flags);
   try {
     await run(context);
@@ -81,13 +48,9 @@ async function runCommand(
     if (error instanceof SilentExit) return error.status;
     context.reportFailures();
     const { errorText } = await import("@etcd-ts/client");
-    process.stderr.write(`Error: ${errorText(error)}\n`);
+    err(`Error: ${errorText(error)}\n`);
     return error instanceof ExitError ? error.status : EXIT.error;
   }
 }
 
-process.stdout.on("error", (error) => {
-  if ("code" in error && error.code === "EPIPE") process.exit(EXIT_BROKEN_PIPE);
-  throw error;
-});
-process.exit(await main(process.argv.slice(2)));
+void main(process.argv.slice(2)).then(exit);

@@ -2,12 +2,13 @@
 
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
+import { err } from "@etcd-ts/cli";
 
 import { EXIT, ExitError } from "./exit.ts";
 
 /** @throws {ExitError} if the input ends before */
 export function askPassword(prompt: string): Promise<string> {
-  process.stderr.write(prompt);
+  err(prompt);
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
   const isTerminal = process.stdin.isTTY;
   const reader = createInterface({ input: process.stdin, output: silent, terminal: isTerminal });
@@ -15,7 +16,7 @@ export function askPassword(prompt: string): Promise<string> {
     reader.once("line", (line) => {
       reader.removeAllListeners("close");
       reader.close();
-      if (isTerminal) process.stderr.write("\n");
+      if (isTerminal) err("\n");
       resolve(line);
     });
     reader.once("close", () => reject(new ExitError(EXIT.error, "no password was given")));

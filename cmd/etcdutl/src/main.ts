@@ -7,41 +7,46 @@
 
 import { EtcdError } from "@etcd-ts/base";
 import {
-  CommandError,
-  EXIT_ERROR,
-  EXIT_INTERRUPTED,
-  UsageError,
-  parseCommandLine,
-} from "./command.ts";
-import { ROOT, helpFor } from "./commands.ts";
-import { helpText } from "./help.ts";
+  CommandLineError,
+  err,
+  exit,
+  goQuote,
+  helpOf,
+  lineOf,
+  out,
+  readCommandLine,
+} from "@etcd-ts/cli";
+import { ROOT, VERSIONS } from "./commands.ts";
+import { CommandError, EXIT_ERROR, EXIT_INTERRUPTED } from "./exit.ts";
 import { InterruptedError } from "./interrupt.ts";
 
-async function main(words: readonly string[]): Promise<void> {
-  const { isHelp, invocation } = parseCommandLine(ROOT, words);
-  const { path } = invocation;
-  const command = path.at(-1)!;
-  if (isHelp) process.stdout.write(helpText(path));
-  else if (command.run === undefined) process.stdout.write(helpFor(invocation));
-  else await command.run(invocation);
+async function main(argv: readonly string[]): Promise<void> {
+  const commandLine = readCommandLine(ROOT, argv);
+  const { path, args, isHelp } = commandLine;
+  const { run } = path.at(-1)!;
+  if (run === undefined && args[0] !== undefined) {
+    throw new CommandLineError(
+      `unknown command ${goQuote(args[0])} for ${goQuote(lineOf(path))}`,
+      path,
+    );
+  }
+  if (isHelp || run === undefined) out(helpOf(path, VERSIONS));
+  else await run(commandLine);
 }
 
 function report(error: unknown): number {
   if (error instanceof InterruptedError) {
-    process.stderr.write("Error: interrupted; nothing was changed\n");
+    err("Error: interrupted; nothing was changed\n");
     return EXIT_INTERRUPTED;
   }
   if (!(error instanceof EtcdError)) throw error;
-  process.stderr.write(`Error: ${error.message}\n`);
-  if (error instanceof UsageError) {
-    const line = error.path.map(({ name }) => name).join(" ");
-    process.stderr.write(`Run '${line} --help' for usage.\n`);
-  }
-  return error instanceof CommandError ? error.exitCode : EXIT_ERROR;
+  err(`Error: ${error.message}\n`);
+  if (error instanceof CommandLineError) err(`Run '${lineOf(error.path)} --help' for usage.\n`);
+  else if (error instanceof CommandError) return error.exitCode;
+  return EXIT_ERROR;
 }
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  process.exitCode = report(error);
-}
+main(process.argv.slice(2)).then(
+  () => exit(Number(process.exitCode ?? 0)),
+  (error: unknown) => exit(report(error)),
+);

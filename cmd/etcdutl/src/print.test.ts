@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { CommandError } from "./command.ts";
-import { formatted, humanSize, mustBeFormat, table } from "./print.ts";
+import { CommandError } from "./exit.ts";
+import { formatted, mustBeFormat } from "./print.ts";
 import { printableHash, printableStatus, readableReport } from "./run-inspect.ts";
 
 const STATUS = {
@@ -43,25 +43,6 @@ describe("formatted()", () => {
     expect(() => formatted(printableStatus(STATUS), "protobuf")).toThrow(CommandError);
     expect(() => mustBeFormat("xml")).toThrow("unsupported output format");
   });
-});
-
-test.each([
-  [0, "0 B"],
-  [9, "9 B"],
-  [10, "10 B"],
-  [999, "999 B"],
-  [1000, "1.0 kB"],
-  [24_576, "25 kB"],
-  [9_949, "9.9 kB"],
-  [9_950, "10 kB"],
-  [999_999, "1000 kB"],
-  [1_377_783_808, "1.4 GB"],
-])("humanSize(%d) is %s", (bytes, text) => {
-  expect(humanSize(bytes)).toBe(text);
-});
-
-test("table() is as wide as its widest cells", () => {
-  expect(table(["a"], [["bbbb"]])).toBe("+------+\n|  A   |\n+------+\n| bbbb |\n+------+\n");
 });
 
 test("readableReport() says what is wrong and what to do", () => {

@@ -4,32 +4,33 @@ import { createHash } from "node:crypto";
 import { EtcdError } from "@etcd-ts/base";
 import { compareVersions, majorMinor, parseVersion } from "@etcd-ts/api";
 import type { Version } from "@etcd-ts/api";
+import { err } from "@etcd-ts/cli";
 import { MIGRATION_VERSION_MIN, defragment, migrate, restoreSnapshot } from "@etcd-ts/datadir";
-import { CommandError, EXIT_BAD_ARGUMENTS, EXIT_ERROR } from "./command.ts";
-import type { Invocation } from "./command.ts";
+import { CommandError, EXIT_BAD_ARGUMENTS, EXIT_ERROR } from "./exit.ts";
 import { onlyWord } from "./commands.ts";
+import type { Invocation } from "./commands.ts";
 import { withSession } from "./session.ts";
 
 const VERBOSE = { isVerbose: true };
 
 export async function snapshotRestoreCommand(invocation: Invocation): Promise<void> {
   const snapshotPath = onlyWord(invocation, "snapshot restore");
-  const bump = invocation.integer("bump-revision");
-  if (bump > 0n !== invocation.bool("mark-compacted")) {
+  const bump = invocation.flags.integer("bump-revision");
+  if (bump > 0n !== invocation.flags.bool("mark-compacted")) {
     throw new CommandError(EXIT_BAD_ARGUMENTS, "--mark-compacted required if --revision-bump > 0");
   }
-  const name = invocation.string("name");
-  const walDir = invocation.string("wal-dir");
+  const name = invocation.flags.string("name");
+  const walDir = invocation.flags.string("wal-dir");
   await withSession(VERBOSE, (context) =>
     restoreSnapshot(context, {
       snapshotPath,
       name,
-      dataDirectory: invocation.string("data-dir") || `${name}.etcd`,
+      dataDirectory: invocation.flags.string("data-dir") || `${name}.etcd`,
       ...(walDir === "" ? {} : { walDirectory: walDir }),
-      initialCluster: invocation.string("initial-cluster"),
-      initialClusterToken: invocation.string("initial-cluster-token"),
-      advertisePeerURLs: invocation.string("initial-advertise-peer-urls").split(","),
-      skipHashCheck: invocation.bool("skip-hash-check"),
+      initialCluster: invocation.flags.string("initial-cluster"),
+      initialClusterToken: invocation.flags.string("initial-cluster-token"),
+      advertisePeerURLs: invocation.flags.string("initial-advertise-peer-urls").split(","),
+      skipHashCheck: invocation.flags.bool("skip-hash-check"),
       bumpRevision: Number(bump),
       newDigest: () => createHash("sha256"),
     }),
@@ -37,9 +38,9 @@ export async function snapshotRestoreCommand(invocation: Invocation): Promise<vo
 }
 
 export async function defragCommand(invocation: Invocation): Promise<void> {
-  const dataDirectory = invocation.string("data-dir");
+  const dataDirectory = invocation.flags.string("data-dir");
   const onWaiting = (path: string): void => {
-    process.stderr.write(
+    err(
       `waiting for etcd to close and release its lock on ${JSON.stringify(path)}. To defrag a running etcd instance, use \`etcdctl defrag\` instead.\n`,
     );
   };
@@ -56,9 +57,9 @@ export async function defragCommand(invocation: Invocation): Promise<void> {
 }
 
 export async function migrateCommand(invocation: Invocation): Promise<void> {
-  const targetVersion = targetVersionFrom(invocation.string("target-version"));
-  const dataDirectory = invocation.string("data-dir");
-  const force = invocation.bool("force");
+  const targetVersion = targetVersionFrom(invocation.flags.string("target-version"));
+  const dataDirectory = invocation.flags.string("data-dir");
+  const force = invocation.flags.bool("force");
   await withSession(VERBOSE, (context) =>
     migrate(context, { dataDirectory, targetVersion, force }),
   );

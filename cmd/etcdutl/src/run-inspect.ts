@@ -1,12 +1,13 @@
 /** Commands that only read: `snapshot status`, `hashkv`, `verify`. */
 
 import { createHash } from "node:crypto";
+import { humanBytes, onlyArgument, out } from "@etcd-ts/cli";
 import { hashKV, snapshotStatus, verify } from "@etcd-ts/datadir";
 import type { CheckStatus, HistoryHash, SnapshotStatus, VerifyReport } from "@etcd-ts/datadir";
-import { CommandError, EXIT_BAD_FEATURE, EXIT_ERROR } from "./command.ts";
-import type { Invocation } from "./command.ts";
-import { onlyArgument, onlyWord } from "./commands.ts";
-import { formatted, humanSize, mustBeFormat } from "./print.ts";
+import { CommandError, EXIT_BAD_FEATURE, EXIT_ERROR } from "./exit.ts";
+import { onlyWord } from "./commands.ts";
+import type { Invocation } from "./commands.ts";
+import { formatted, mustBeFormat } from "./print.ts";
 import type { Printable } from "./print.ts";
 import { withSession } from "./session.ts";
 
@@ -14,19 +15,19 @@ const QUIET = { isVerbose: false };
 
 export async function snapshotStatusCommand(invocation: Invocation): Promise<void> {
   const path = onlyWord(invocation, "snapshot status");
-  const format = invocation.string("write-out");
+  const format = invocation.flags.string("write-out");
   mustBeFormat(format);
   const status = await withSession(QUIET, (context) => snapshotStatus(context, path));
-  process.stdout.write(formatted(printableStatus(status), format));
+  out(formatted(printableStatus(status), format));
 }
 
 export async function hashKVCommand(invocation: Invocation): Promise<void> {
   const path = onlyArgument(invocation);
-  const format = invocation.string("write-out");
+  const format = invocation.flags.string("write-out");
   mustBeFormat(format);
-  const revision = Number(invocation.integer("rev"));
+  const revision = Number(invocation.flags.integer("rev"));
   const hash = await withSession(QUIET, (context) => hashKV(context, path, revision));
-  process.stdout.write(formatted(printableHash(hash), format));
+  out(formatted(printableHash(hash), format));
 }
 
 export function printableStatus(status: SnapshotStatus): Printable {
@@ -41,7 +42,7 @@ export function printableStatus(status: SnapshotStatus): Printable {
     ],
     json: JSON.stringify({ hash, revision, totalKey, totalSize, version }),
     header: ["hash", "revision", "total keys", "total size", "version"],
-    row: [hash.toString(16), String(revision), String(totalKey), humanSize(totalSize), version],
+    row: [hash.toString(16), String(revision), String(totalKey), humanBytes(totalSize), version],
   };
 }
 
@@ -62,11 +63,11 @@ export function printableHash(result: HistoryHash): Printable {
 
 export async function verifyCommand(invocation: Invocation): Promise<void> {
   const path = onlyArgument(invocation);
-  const format = invocation.bool("json") ? "json" : invocation.string("write-out");
+  const format = invocation.flags.bool("json") ? "json" : invocation.flags.string("write-out");
   if (format !== "simple" && format !== "json") {
     throw new CommandError(EXIT_BAD_FEATURE, "verify prints simple or json");
   }
-  const walDir = invocation.string("wal-dir");
+  const walDir = invocation.flags.string("wal-dir");
   const report = await withSession(QUIET, (context) =>
     verify(context, {
       path,
@@ -74,7 +75,7 @@ export async function verifyCommand(invocation: Invocation): Promise<void> {
       newDigest: () => createHash("sha256"),
     }),
   );
-  process.stdout.write(format === "json" ? jsonReport(report) : readableReport(report));
+  out(format === "json" ? jsonReport(report) : readableReport(report));
   if (!report.isIntact) process.exitCode = EXIT_ERROR;
 }
 

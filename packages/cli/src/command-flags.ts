@@ -10,7 +10,7 @@ import { goQuote, NumberSyntaxError, parseGoInt, parseGoUint } from "./go-text.t
 
 export type CommandFlagKind = "bool" | "string" | "int" | "uint" | "duration" | "list";
 
-/** One flag. Values: boolean, string, number (durations in ms), or a list of strings. */
+/** One flag. Values: boolean, string, bigint, number (durations in ms), or a list of strings. */
 export interface CommandFlag {
   readonly name: string;
   readonly kind: CommandFlagKind;
@@ -18,9 +18,21 @@ export interface CommandFlag {
   /** As it would be typed. */
   readonly defaultText: string;
   readonly usage: string;
+  readonly isRequired?: boolean;
+  /** Words a completion script offers as its value. */
+  readonly choices?: readonly string[];
 }
 
-export type CommandFlagValue = boolean | string | number | readonly string[];
+export type CommandFlagValue = boolean | string | number | bigint | readonly string[];
+
+/** Every command has it. */
+export const HELP_FLAG: CommandFlag = {
+  name: "help",
+  short: "h",
+  kind: "bool",
+  defaultText: "false",
+  usage: "show how it is used",
+};
 
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ...["1", "t", "T", "TRUE", "true", "True"].map((text) => [text, true] as const),
@@ -38,9 +50,9 @@ function parseValue(flag: CommandFlag, text: string): CommandFlagValue {
     case "string":
       return text;
     case "int":
-      return Number(parseGoInt(text, 10));
+      return parseGoInt(text, 10);
     case "uint":
-      return Number(parseGoUint(text, 10));
+      return parseGoUint(text, 10);
     case "duration": {
       const value = parseGoDuration(text);
       if (value !== undefined) return value;
@@ -88,6 +100,12 @@ export class CommandFlags {
     return Number(this.#values.get(name));
   }
 
+  /** An integer with all of its 64 bits. */
+  integer(name: string): bigint {
+    const value = this.#values.get(name);
+    return typeof value === "bigint" ? value : 0n;
+  }
+
   list(name: string): readonly string[] {
     const value = this.#values.get(name);
     return Array.isArray(value) ? (value as readonly string[]) : [];
@@ -120,6 +138,13 @@ export class CommandFlags {
       else plain.push(word);
     }
     return plain;
+  }
+
+  /** Names of flags that have to be given and were not, in order. */
+  missing(): string[] {
+    const flags = [...this.#flags.values()];
+    const missing = flags.filter(({ name, isRequired }) => isRequired && !this.isExplicit(name));
+    return missing.map(({ name }) => name).sort();
   }
 
   /** Whether a word like `-w` or `--endpoints` has its value in the next word. */

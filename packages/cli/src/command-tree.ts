@@ -4,7 +4,7 @@
  */
 
 import type { CommandFlag } from "./command-flags.ts";
-import { CommandFlags } from "./command-flags.ts";
+import { CommandFlags, HELP_FLAG } from "./command-flags.ts";
 import { FlagError } from "./flag-set.ts";
 import { goQuote } from "./go-text.ts";
 import { alignTabs } from "./text-table.ts";
@@ -17,6 +17,8 @@ export interface Command<Run> {
   readonly short: string;
   readonly long?: string;
   readonly example?: string;
+  /** Words it takes, where they are few. */
+  readonly choices?: readonly string[];
   readonly flags?: readonly CommandFlag[];
   /** Of this command and everything below it. */
   readonly persistentFlags?: readonly CommandFlag[];
@@ -164,13 +166,7 @@ function listCommands<Run>(command: Command<Run>, prefix: string): string[] {
 function flagLines(flags: readonly CommandFlag[], helpFor: string | undefined): string[] {
   const all = [...flags];
   if (helpFor !== undefined) {
-    all.push({
-      name: "help",
-      short: "h",
-      kind: "bool",
-      defaultText: "false",
-      usage: `help for ${helpFor}`,
-    });
+    all.push({ ...HELP_FLAG, usage: `help for ${helpFor}` });
   }
   all.sort((a, b) => (a.name < b.name ? -1 : 1));
   return all.map((flag) => {

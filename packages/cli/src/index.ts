@@ -1,7 +1,11 @@
 export * from "./command-flags.ts";
+export * from "./command-line.ts";
 export * from "./command-tree.ts";
+export * from "./completion.ts";
 export * from "./environment.ts";
 export * from "./flag-set.ts";
 export { formatGoDuration, parseGoDuration } from "@etcd-ts/base";
 export * from "./go-text.ts";
+export * from "./output.ts";
+export * from "./progress-bar.ts";
 export * from "./text-table.ts";

@@ -21,9 +21,8 @@ import type {
   WatchResponse,
 } from "@etcd-ts/api";
 import { hexFromID } from "@etcd-ts/base";
-import { goQuote } from "@etcd-ts/cli";
+import { goQuote, out } from "@etcd-ts/cli";
 
-import { out } from "../context.ts";
 import { alarmName, eventTypeName, headerOf, paddedID, unsupported } from "./printer.ts";
 import type {
   AnyHeader,

@@ -29,10 +29,9 @@ import type {
   WatchResponse,
 } from "@etcd-ts/api";
 import { hexFromID } from "@etcd-ts/base";
-import { goJSON, GoObject } from "@etcd-ts/cli";
+import { goJSON, GoObject, out } from "@etcd-ts/cli";
 import type { GoValue } from "@etcd-ts/cli";
 
-import { out } from "../context.ts";
 import { headerOf } from "./printer.ts";
 import type {
   AnyHeader,

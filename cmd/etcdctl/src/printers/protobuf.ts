@@ -35,7 +35,7 @@ import type {
 import { WireWriter } from "@etcd-ts/base";
 import type { Codec } from "@etcd-ts/base";
 
-import { out } from "../context.ts";
+import { out } from "@etcd-ts/cli";
 import { headerOf, unsupported } from "./printer.ts";
 import type { AnyHeader, AnyMethod, MemberChange, PlainResponse, Printer } from "./printer.ts";
 

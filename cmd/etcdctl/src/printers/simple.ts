@@ -24,9 +24,9 @@ import type {
   WatchResponse,
 } from "@etcd-ts/api";
 import { equalBytes } from "@etcd-ts/base";
+import { err, out } from "@etcd-ts/cli";
 import { prefixEnd } from "@etcd-ts/client";
 
-import { err, out } from "../context.ts";
 import { alarmName, eventTypeName, headerOf, keyValueText, paddedID } from "./printer.ts";
 import type { AnyMethod, EndpointHealth, OfEndpoint, Printer } from "./printer.ts";
 import { hashRows, memberRows, statusRows } from "./rows.ts";

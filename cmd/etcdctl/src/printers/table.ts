@@ -1,9 +1,8 @@
 /** The format `table`: only for lists of members and endpoints. */
 
 import type { HashKVResponse, MemberListResponse, StatusResponse } from "@etcd-ts/api";
-import { textTable } from "@etcd-ts/cli";
+import { out, textTable } from "@etcd-ts/cli";
 
-import { out } from "../context.ts";
 import { unsupported } from "./printer.ts";
 import type { EndpointHealth, OfEndpoint, Printer } from "./printer.ts";
 import { hashRows, healthRows, memberRows, statusRows } from "./rows.ts";

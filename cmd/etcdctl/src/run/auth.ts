@@ -2,10 +2,10 @@
 
 import { Auth } from "@etcd-ts/api";
 import { latin1FromBytes, stringFromUtf8 } from "@etcd-ts/base";
+import { out } from "@etcd-ts/cli";
 import { bytesOf, keyRange } from "@etcd-ts/client";
 import type { PermissionType } from "@etcd-ts/client";
 
-import { out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments } from "../exit.ts";
 import { LineReader } from "../lines.ts";

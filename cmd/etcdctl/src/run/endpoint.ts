@@ -1,10 +1,9 @@
 /** endpoint health, status, hashkv; defrag. One member after the other, each by its own client. */
 
-import { formatGoDuration } from "@etcd-ts/cli";
+import { err, formatGoDuration, out } from "@etcd-ts/cli";
 import { errorText } from "@etcd-ts/client";
 import type { Client } from "@etcd-ts/client";
 
-import { err, out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { EXIT, ExitError, SilentExit } from "../exit.ts";
 import { alarmName } from "../printers/printer.ts";

@@ -1,10 +1,9 @@
 /** What the words and flags of `get`, `put` and `del` ask for; `txn` reads its lines the same way. */
 
-import { goQuote, parseGoInt } from "@etcd-ts/cli";
+import { err, goQuote, parseGoInt } from "@etcd-ts/cli";
 import type { CommandFlags } from "@etcd-ts/cli";
 import type { Bytes, DeleteOptions, GetOptions, PutOptions, RangeOptions } from "@etcd-ts/client";
 
-import { err } from "../context.ts";
 import { badArguments, EXIT, ExitError, orBadArguments } from "../exit.ts";
 import { readAll } from "../lines.ts";
 

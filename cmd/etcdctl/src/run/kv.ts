@@ -1,8 +1,7 @@
 /** get, put, del, compaction. */
 
-import { parseGoInt } from "@etcd-ts/cli";
+import { out, parseGoInt } from "@etcd-ts/cli";
 
-import { out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments } from "../exit.ts";
 import { SimplePrinter } from "../printers/index.ts";

@@ -1,9 +1,8 @@
 /** lease grant, revoke, timetolive, list, keep-alive. */
 
-import { parseGoInt } from "@etcd-ts/cli";
+import { out, parseGoInt } from "@etcd-ts/cli";
 import { errorText } from "@etcd-ts/client";
 
-import { out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments, EXIT, ExitError, orBadArguments } from "../exit.ts";
 import { paddedID } from "../printers/printer.ts";

@@ -1,9 +1,8 @@
 /** member add, remove, update, promote, list. */
 
 import { Cluster } from "@etcd-ts/api";
-import { goQuote, parseGoUint } from "@etcd-ts/cli";
+import { goQuote, out, parseGoUint } from "@etcd-ts/cli";
 
-import { out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments, EXIT, ExitError, orBadArguments } from "../exit.ts";
 import { headerOf } from "../printers/printer.ts";

@@ -3,10 +3,11 @@
 import { RPC_ERRORS } from "@etcd-ts/api";
 import type { Event, RequestOp } from "@etcd-ts/api";
 import { bytesFromLatin1, latin1FromBytes, utf8FromString } from "@etcd-ts/base";
+import { out } from "@etcd-ts/cli";
 import { op, Syncer } from "@etcd-ts/client";
 import type { Client } from "@etcd-ts/client";
 
-import { out, readUser } from "../context.ts";
+import { readUser } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments, EXIT, ExitError } from "../exit.ts";
 

@@ -9,11 +9,11 @@ import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { equalBytes } from "@etcd-ts/base";
-import { humanBytes } from "@etcd-ts/cli";
+import { err, humanBytes, out } from "@etcd-ts/cli";
 import { errorText } from "@etcd-ts/client";
 import type { Client } from "@etcd-ts/client";
 
-import { logLine, out } from "../context.ts";
+import { logLine } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments, EXIT, ExitError, fileErrorText } from "../exit.ts";
 
@@ -39,7 +39,7 @@ export async function save(context: Context): Promise<void> {
   const removePart = (): void => rmSync(partPath, { force: true });
   const onSignal = (): void => {
     removePart();
-    process.stderr.write("Error: interrupted; nothing was saved\n");
+    err("Error: interrupted; nothing was saved\n");
     process.exit(EXIT.interrupted);
   };
   process.once("SIGINT", onSignal);

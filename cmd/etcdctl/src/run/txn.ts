@@ -4,13 +4,12 @@
  * Grammar of a comparison: `target("key") relation "value"`, both strings as Go writes them.
  */
 
-import { CommandFlags, FlagError, goQuote, parseGoInt, readGoQuoted } from "@etcd-ts/cli";
+import { CommandFlags, FlagError, goQuote, out, parseGoInt, readGoQuoted } from "@etcd-ts/cli";
 import { compare, op } from "@etcd-ts/client";
 import type { Relation } from "@etcd-ts/client";
 import type { Compare, RequestOp } from "@etcd-ts/api";
 
 import { DEL, GET, PUT } from "../kv-flags.ts";
-import { out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments, EXIT, ExitError } from "../exit.ts";
 import { LineReader } from "../lines.ts";

@@ -1,12 +1,11 @@
 /** watch: events on keys, from the command line or from lines of standard input. */
 
 import { spawn } from "node:child_process";
-import { CommandFlags, goQuote } from "@etcd-ts/cli";
+import { CommandFlags, err, goQuote, out } from "@etcd-ts/cli";
 import { errorText, WatchCanceledError } from "@etcd-ts/client";
 import type { Client, Watcher } from "@etcd-ts/client";
 import type { WatchResponse } from "@etcd-ts/api";
 
-import { err, out } from "../context.ts";
 import type { Context } from "../context.ts";
 import { badArguments, EXIT, ExitError, fileErrorText } from "../exit.ts";
 import { WATCH } from "../kv-flags.ts";
