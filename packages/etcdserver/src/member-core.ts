@@ -111,6 +111,9 @@ export class MemberCore {
   readonly #leaderWaiters = new Waiters();
   readonly #applyWaiters = new Waiters();
   #leaderID = 0n;
+  /** What was told last; told again while it is true. */
+  #facts: ServerFacts | undefined;
+  #latestHeader: ResponseHeader | undefined;
   #leaderElectedMs = -Infinity;
   #end: EtcdError | undefined;
   #hasFailed = false;
@@ -242,27 +245,51 @@ export class MemberCore {
   }
 
   facts(): ServerFacts {
-    return {
+    const isLearner = this.cluster.isLocalLearner();
+    const known = this.#facts;
+    // Each call asks, and most find nothing changed.
+    if (
+      known !== undefined &&
+      known.clusterID === this.cluster.clusterID &&
+      known.leaderID === this.#leaderID &&
+      known.isLeader === this.isLeader &&
+      known.isLearner === isLearner &&
+      known.raftTerm === this.applier.appliedTerm &&
+      known.committedIndex === this.#apply.committedIndex &&
+      known.appliedIndex === this.applier.appliedIndex &&
+      known.currentRevision === this.store.currentRevision &&
+      known.clusterVersion === this.cluster.version()
+    ) {
+      return known;
+    }
+    this.#facts = {
       memberID: this.memberID,
       clusterID: this.cluster.clusterID,
       leaderID: this.#leaderID,
       isLeader: this.isLeader,
-      isLearner: this.cluster.isLocalLearner(),
+      isLearner,
       raftTerm: this.applier.appliedTerm,
       committedIndex: this.#apply.committedIndex,
       appliedIndex: this.applier.appliedIndex,
       currentRevision: this.store.currentRevision,
       clusterVersion: this.cluster.version(),
     };
+    return this.#facts;
   }
 
   header(revision: number): ResponseHeader {
-    return {
-      clusterID: this.cluster.clusterID,
-      memberID: this.memberID,
-      revision,
-      raftTerm: this.applier.appliedTerm,
-    };
+    const raftTerm = this.applier.appliedTerm;
+    const { clusterID } = this.cluster;
+    const latest = this.#latestHeader;
+    if (
+      latest?.revision === revision &&
+      latest.raftTerm === raftTerm &&
+      latest.clusterID === clusterID
+    ) {
+      return latest;
+    }
+    this.#latestHeader = { clusterID, memberID: this.memberID, revision, raftTerm };
+    return this.#latestHeader;
   }
 
   /** Tells `done` in a later turn: an operation never completes before it returned. */

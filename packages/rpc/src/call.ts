@@ -27,8 +27,17 @@ export interface CallContext {
   readonly method: AnyMethod;
   readonly metadata: Metadata;
   readonly peer: Peer;
+  /** When it came in, on the server's `Clock.monotonicMs`. */
+  readonly startMs: number;
   /** On the server's `Clock.monotonicMs`. */
   readonly deadlineMs: number | undefined;
+  /** Of a unary call whose handler has begun: what was asked. */
+  readonly request: unknown;
+  /**
+   * Of a unary call: what it is answered with. A handler that answers with an encoded message sets
+   * what interceptors are to see instead.
+   */
+  response: unknown;
   /** The caller went away, the deadline passed, or the transport closed. */
   readonly isCancelled: boolean;
   /** Why; set together with `isCancelled`. */

@@ -30,17 +30,17 @@ export class Metadata {
   }
 
   has(name: string): boolean {
-    return this.#values.has(name.toLowerCase());
+    return this.#values.has(lowered(name));
   }
 
   /** The first value. */
   get(name: string): string | undefined {
-    return this.#values.get(name.toLowerCase())?.[0];
+    return this.#values.get(lowered(name))?.[0];
   }
 
   /** All values in the order they arrived; empty if there are none. */
   getAll(name: string): readonly string[] {
-    return this.#values.get(name.toLowerCase()) ?? [];
+    return this.#values.get(lowered(name)) ?? [];
   }
 
   /** The first value of a `-bin` name as bytes. */
@@ -72,4 +72,13 @@ export class Metadata {
   entries(): IterableIterator<[string, readonly string[]]> {
     return this.#values.entries();
   }
+}
+
+/** Names are mostly asked for in lower case, and each call asks for some. */
+function lowered(name: string): string {
+  for (let i = 0; i < name.length; i++) {
+    const unit = name.charCodeAt(i);
+    if ((unit >= 0x41 && unit <= 0x5a) || unit > 0x7f) return name.toLowerCase();
+  }
+  return name;
 }

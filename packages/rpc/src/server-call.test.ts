@@ -11,6 +11,7 @@ import type { CallSink, ServerCall, StreamHandler, UnaryHandler } from "./index.
 const START = {
   metadata: new Metadata(),
   peer: { address: "test", commonName: undefined },
+  startMs: 0,
   deadlineMs: undefined,
 };
 const GONE = new RpcError("CANCELED", GRPC_CODES.CANCELED, "gone");

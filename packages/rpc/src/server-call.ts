@@ -22,6 +22,8 @@ import type { CallInterceptor, Route } from "./service-table.ts";
 export interface CallStart {
   readonly metadata: Metadata;
   readonly peer: Peer;
+  /** On the clock of deadlines. */
+  readonly startMs: number;
   readonly deadlineMs: number | undefined;
 }
 
@@ -58,7 +60,10 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
   readonly method: AnyMethod;
   readonly metadata: Metadata;
   readonly peer: Peer;
+  readonly startMs: number;
   readonly deadlineMs: number | undefined;
+  request: unknown = undefined;
+  response: unknown = undefined;
   readonly #route: Route;
   readonly #sink: CallSink<unknown>;
   readonly #interceptors: readonly CallInterceptor[];
@@ -87,6 +92,7 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
     this.method = route.method;
     this.metadata = start.metadata;
     this.peer = start.peer;
+    this.startMs = start.startMs;
     this.deadlineMs = start.deadlineMs;
     this.#route = route;
     this.#sink = sink;
@@ -179,6 +185,7 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
 
   respond(response: unknown): void {
     if (this.#finished) return;
+    this.response = response;
     this.#sendMessage(response);
     this.#finish(OK_STATUS.code, OK_STATUS.message);
   }
@@ -238,6 +245,7 @@ export class ServerCall implements UnaryCall<unknown>, StreamCall<unknown, unkno
     run: (request: unknown, call: UnaryCall<unknown>) => void,
   ): void {
     if (this.#received > 1) return;
+    this.request = request;
     try {
       if (!this.#intercept(request)) return;
       for (const interceptor of this.#interceptors) interceptor.onMessageReceived?.(this);

@@ -1,6 +1,7 @@
 /** etcdserverpb.ResponseHeader: who answered, and at which revision. */
 
 import { create } from "@bufbuild/protobuf";
+import { EMPTY_BYTES, WireWriter } from "@etcd-ts/base";
 
 import { ResponseHeaderSchema } from "../gen/etcdserverpb/rpc_pb.ts";
 import type { ResponseHeader as GeneratedHeader } from "../gen/etcdserverpb/rpc_pb.ts";
@@ -17,8 +18,7 @@ export interface ResponseHeader {
 export const ResponseHeaderCodec = new MessageCodec<ResponseHeader>({
   create: () => ({ clusterID: 0n, memberID: 0n, revision: 0, raftTerm: 0 }),
   encode(message, writer) {
-    writeID(writer, 1, message.clusterID);
-    writeID(writer, 2, message.memberID);
+    writeIdentities(writer, message.clusterID, message.memberID);
     writeNumber(writer, 3, message.revision);
     writeNumber(writer, 4, message.raftTerm);
   },
@@ -41,6 +41,21 @@ export const ResponseHeaderCodec = new MessageCodec<ResponseHeader>({
     }
   },
 });
+
+/** Every answer of a member begins with the same two ids: they are kept as they were written. */
+let identities = { clusterID: 0n, memberID: 0n, bytes: EMPTY_BYTES };
+
+function writeIdentities(writer: WireWriter, clusterID: bigint, memberID: bigint): void {
+  // Inside transactions headers carry none.
+  if (clusterID === 0n && memberID === 0n) return;
+  if (identities.clusterID !== clusterID || identities.memberID !== memberID) {
+    const once = new WireWriter(24);
+    writeID(once, 1, clusterID);
+    writeID(once, 2, memberID);
+    identities = { clusterID, memberID, bytes: once.finish() };
+  }
+  writer.raw(identities.bytes);
+}
 
 /** The same header, for a response that is used as generated. */
 export function generatedHeader(header: ResponseHeader): GeneratedHeader {

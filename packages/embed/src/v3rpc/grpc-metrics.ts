@@ -49,7 +49,6 @@ export class GrpcMetrics implements CallInterceptor {
   readonly #sent: Family<Counter>;
   readonly #seconds: Family<Histogram> | undefined;
   readonly #series = new Map<AnyMethod, MethodSeries>();
-  readonly #startMs = new Map<CallContext, number>();
 
   /** @param isExtensive - also measure how long calls take */
   constructor(metrics: Metrics, clock: Clock, isExtensive: boolean) {
@@ -94,7 +93,6 @@ export class GrpcMetrics implements CallInterceptor {
     series.started.inc();
     // A refused request was received all the same.
     if (call.method.kind === "unary") series.received.inc();
-    if (series.seconds !== undefined) this.#startMs.set(call, this.#clock.monotonicMs());
   }
 
   onMessageReceived(call: CallContext): void {
@@ -111,10 +109,7 @@ export class GrpcMetrics implements CallInterceptor {
     if (call.method.kind === "unary") series.sent.inc();
     this.#handledOf(series, code).inc();
     if (series.seconds === undefined) return;
-    const startMs = this.#startMs.get(call);
-    if (startMs === undefined) return;
-    this.#startMs.delete(call);
-    series.seconds.observe((this.#clock.monotonicMs() - startMs) / 1000);
+    series.seconds.observe((this.#clock.monotonicMs() - call.startMs) / 1000);
   }
 
   #of(method: AnyMethod): MethodSeries {

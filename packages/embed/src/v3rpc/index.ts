@@ -40,9 +40,8 @@ export class V3Services {
       clock,
       config.electionTimeoutMs,
     );
-    const requestLog = new RequestLog(clock, logger, config.warningUnaryRequestDurationMs);
-    const parts: ServiceParts = { ...options, openCalls: this.#openCalls, requestLog };
-    table.intercept(requestLog);
+    const parts: ServiceParts = { ...options, openCalls: this.#openCalls };
+    table.intercept(new RequestLog(clock, logger, config.warningUnaryRequestDurationMs));
     table.intercept(new GrpcMetrics(metrics, clock, config.metrics === "extensive"));
     table.intercept(new Admission(server, metrics));
     table.intercept(this.#openCalls);

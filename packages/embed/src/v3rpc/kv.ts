@@ -6,7 +6,7 @@
 import { encodeTxnInChunks, isLongTxnResponse, KV, rpcErrorFrom } from "@etcd-ts/api";
 import type { RangeResponse, TxnResponse } from "@etcd-ts/api";
 import { yieldTurn } from "@etcd-ts/base";
-import type { EtcdError } from "@etcd-ts/base";
+import type { Clock, EtcdError } from "@etcd-ts/base";
 import {
   checkDeleteRangeRequest,
   checkPutRequest,
@@ -18,31 +18,30 @@ import type { UnaryCall } from "@etcd-ts/rpc";
 
 import { contextOf } from "./headers.ts";
 import type { ServiceParts } from "./parts.ts";
-import type { RequestLog } from "./request-log.ts";
 
 export function registerKV(parts: ServiceParts): void {
-  const { table, server, config, requestLog } = parts;
+  const { table, server, config, clock } = parts;
   table.unary(KV.Range, (request, call) => {
     if (refuse(call, checkRangeRequest(request))) return;
     const context = contextOf(call);
     const isList = request.rangeEnd.length > 0 && !request.countOnly;
-    if (isList) server.rangeEncoded(request, context, answerEncoded(call, requestLog));
-    else server.range(request, context, answerLogged(call, requestLog));
+    if (isList) server.rangeEncoded(request, context, answerEncoded(call));
+    else server.range(request, context, answer(call));
   });
   table.unary(KV.Put, (request, call) => {
     if (refuse(call, checkPutRequest(request))) return;
-    server.put(request, contextOf(call), answerLogged(call, requestLog));
+    server.put(request, contextOf(call), answer(call));
   });
   table.unary(KV.DeleteRange, (request, call) => {
     if (refuse(call, checkDeleteRangeRequest(request))) return;
-    server.deleteRange(request, contextOf(call), answerLogged(call, requestLog));
+    server.deleteRange(request, contextOf(call), answer(call));
   });
   table.unary(KV.Txn, (request, call) => {
     if (refuse(call, checkTxnRequest(request, config.txnOpsMax))) return;
-    server.txn(request, contextOf(call), answerTxn(call, parts));
+    server.txn(request, contextOf(call), answerTxn(call, clock));
   });
   table.unary(KV.Compact, (request, call) => {
-    server.compact(request, contextOf(call), answerLogged(call, requestLog));
+    server.compact(request, contextOf(call), answer(call));
   });
 }
 
@@ -53,30 +52,29 @@ function refuse(call: UnaryCall<never>, refusal: EtcdError | undefined): boolean
   return true;
 }
 
-function answerEncoded(
-  call: UnaryCall<RangeResponse>,
-  requestLog: RequestLog,
-): Completion<EncodedRangeResponse> {
+function answerEncoded(call: UnaryCall<RangeResponse>): Completion<EncodedRangeResponse> {
   return (error, response) => {
     if (response === undefined) {
       call.fail(rpcErrorFrom(error));
       return;
     }
-    requestLog.noteResponse(call, response);
+    call.response = response;
     call.respondEncoded(response.message);
   };
 }
 
 /** Long answers are encoded in slices. */
-function answerTxn(call: UnaryCall<TxnResponse>, parts: ServiceParts): Completion<TxnResponse> {
-  const { requestLog, clock } = parts;
-  const answer = answerLogged(call, requestLog);
+function answerTxn(call: UnaryCall<TxnResponse>, clock: Clock): Completion<TxnResponse> {
   return (error, response) => {
-    if (response === undefined || !isLongTxnResponse(response)) {
-      answer(error, response);
+    if (response === undefined) {
+      call.fail(rpcErrorFrom(error));
       return;
     }
-    requestLog.noteResponse(call, response);
+    if (!isLongTxnResponse(response)) {
+      call.respond(response);
+      return;
+    }
+    call.response = response;
     encodeTxnInChunks(response, () => yieldTurn(clock)).then(
       (encoded) => call.respondEncoded(encoded),
       (cause: unknown) => call.fail(rpcErrorFrom(cause)),
@@ -84,13 +82,9 @@ function answerTxn(call: UnaryCall<TxnResponse>, parts: ServiceParts): Completio
   };
 }
 
-function answerLogged<O>(call: UnaryCall<O>, requestLog: RequestLog): Completion<O> {
+function answer<O>(call: UnaryCall<O>): Completion<O> {
   return (error, response) => {
-    if (error !== undefined) {
-      call.fail(rpcErrorFrom(error));
-      return;
-    }
-    requestLog.noteResponse(call, response);
-    call.respond(response as O);
+    if (error === undefined) call.respond(response as O);
+    else call.fail(rpcErrorFrom(error));
   };
 }

@@ -6,7 +6,6 @@ import type { ServiceTable } from "@etcd-ts/rpc";
 
 import type { EmbedConfig } from "../config.ts";
 import type { OpenCalls } from "./open-calls.ts";
-import type { RequestLog } from "./request-log.ts";
 
 /** What etcd allows a message beyond `--max-request-bytes`: its envelope. */
 export const REQUEST_OVERHEAD_BYTES = 512 * 1024;
@@ -25,5 +24,4 @@ export interface V3ServicesOptions {
 /** The same, and what the services share. */
 export interface ServiceParts extends V3ServicesOptions {
   readonly openCalls: OpenCalls;
-  readonly requestLog: RequestLog;
 }

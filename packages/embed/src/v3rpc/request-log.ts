@@ -10,17 +10,10 @@ import type { CallContext, CallInterceptor } from "@etcd-ts/rpc";
 
 import { describeRequest } from "./request-content.ts";
 
-interface OpenRequest {
-  readonly request: unknown;
-  readonly startMs: number;
-  response: unknown;
-}
-
 export class RequestLog implements CallInterceptor {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #warningMs: number;
-  readonly #open = new Map<CallContext, OpenRequest>();
 
   constructor(clock: Clock, logger: Logger, warningMs: number) {
     this.#clock = clock;
@@ -28,34 +21,16 @@ export class RequestLog implements CallInterceptor {
     this.#warningMs = warningMs;
   }
 
-  /** Unary requests that are not answered yet. */
-  get size(): number {
-    return this.#open.size;
-  }
-
-  onStart(call: CallContext, request: unknown): undefined {
-    if (call.method.kind !== "unary") return;
-    this.#open.set(call, { request, startMs: this.#clock.monotonicMs(), response: undefined });
-  }
-
-  /** Remembers what a call is answered with, for its counts and sizes. */
-  noteResponse(call: CallContext, response: unknown): void {
-    const open = this.#open.get(call);
-    if (open !== undefined) open.response = response;
-  }
-
   onFinish(call: CallContext): void {
-    const open = this.#open.get(call);
-    if (open === undefined) return;
-    this.#open.delete(call);
-    const tookMs = this.#clock.monotonicMs() - open.startMs;
+    if (call.method.kind !== "unary") return;
+    const tookMs = this.#clock.monotonicMs() - call.startMs;
     if (tookMs <= this.#warningMs && !this.#logger.isEnabled("debug")) return;
-    this.#write(call, open, tookMs);
+    this.#write(call, tookMs);
   }
 
-  #write(call: CallContext, { request, response }: OpenRequest, tookMs: number): void {
+  #write(call: CallContext, tookMs: number): void {
     const isDebug = this.#logger.isEnabled("debug");
-    const stats = describeRequest(call.method, request, response, isDebug);
+    const stats = describeRequest(call.method, call.request, call.response, isDebug);
     this.#logger.log(isDebug ? "debug" : "warn", "request stats", {
       "start time": isoTime(this.#clock.wallMs() - tookMs),
       "time spent": formatGoDuration(tookMs),

@@ -72,7 +72,11 @@ export class ApplyMeter {
 
   /** For reads served without the log, which have no apply duration of their own. */
   warnIfSlow(op: string, prefix: string, startMs: number, error: EtcdError | undefined): void {
-    const tookMs = this.#clock.monotonicMs() - startMs;
+    this.warnIfOver(op, prefix, this.#clock.monotonicMs() - startMs, error);
+  }
+
+  /** The same for a caller that has looked at the clock. */
+  warnIfOver(op: string, prefix: string, tookMs: number, error: EtcdError | undefined): void {
     if (tookMs > this.#warningMs) this.warnSlow(op, prefix, tookMs, error);
   }
 

@@ -55,13 +55,20 @@ export function isPlainRange(request: RangeRequest): boolean {
   return !request.countOnly && !readsAll(request) && comparator(request) === undefined;
 }
 
+/** Makes a response's header of the revision that was read at. */
+export type HeaderOf = (revision: number) => ResponseHeader;
+
 /** Runs `request` on a transaction, in this turn. @throws {ServerError} compacted, future */
-export function executeRange(txn: Pick<ReadTxn, "range">, request: RangeRequest): RangeResponse {
+export function executeRange(
+  txn: Pick<ReadTxn, "range">,
+  request: RangeRequest,
+  headerOf: HeaderOf = revisionHeader,
+): RangeResponse {
   const result = txn.range(request.key, request.rangeEnd, rangeOptions(request));
   const kvs = filtered(result.kvs, request);
   const order = comparator(request);
   if (order !== undefined) kvs.sort(order);
-  return assemble(request, result, kvs);
+  return assemble(request, result, kvs, headerOf);
 }
 
 /** The same on a result already read, giving up the turn between slices of a long sort. */
@@ -69,11 +76,12 @@ export async function finishRange(
   request: RangeRequest,
   result: RangeResult,
   clock: Clock,
+  headerOf: HeaderOf = revisionHeader,
 ): Promise<RangeResponse> {
   const kvs = filtered(result.kvs, request);
   const order = comparator(request);
-  if (order === undefined) return assemble(request, result, kvs);
-  return assemble(request, result, await sortInSlices(kvs, order, clock));
+  const sorted = order === undefined ? kvs : await sortInSlices(kvs, order, clock);
+  return assemble(request, result, sorted, headerOf);
 }
 
 function filtered(kvs: KeyValue[], request: RangeRequest): KeyValue[] {
@@ -114,11 +122,16 @@ function ascendingBy(sortTarget: number): Order {
   }
 }
 
-function assemble(request: RangeRequest, result: RangeResult, all: KeyValue[]): RangeResponse {
+function assemble(
+  request: RangeRequest,
+  result: RangeResult,
+  all: KeyValue[],
+  headerOf: HeaderOf,
+): RangeResponse {
   const more = request.limit > 0 && all.length > request.limit;
   let kvs = more ? all.slice(0, request.limit) : all;
   if (request.keysOnly && sortsByValue(request)) kvs = kvs.map(withoutValue);
-  return { header: revisionHeader(result.revision), kvs, more, count: result.count };
+  return { header: headerOf(result.revision), kvs, more, count: result.count };
 }
 
 function withoutValue(kv: KeyValue): KeyValue {

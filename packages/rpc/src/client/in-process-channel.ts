@@ -63,10 +63,12 @@ export class InProcessChannel implements RpcChannel {
       this.#open.delete(untyped);
     };
     const responses = new ResponseQueue(method as AnyMethod, untyped, requests, onClose);
+    const startMs = clock.monotonicMs();
     const start = {
       metadata: options.metadata ?? new Metadata(),
       peer: options.peer ?? this.#options.peer ?? { address: "in-process", commonName: undefined },
-      deadlineMs: timeoutMs === undefined ? undefined : clock.monotonicMs() + timeoutMs,
+      startMs,
+      deadlineMs: timeoutMs === undefined ? undefined : startMs + timeoutMs,
     };
     const call = table.start(route, start, responses, isInternal);
     requests.call = call;

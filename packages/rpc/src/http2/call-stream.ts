@@ -13,7 +13,6 @@ import { GRPC_CODES, RpcError } from "@etcd-ts/api";
 import type { EncodedChunks, GrpcCode } from "@etcd-ts/api";
 import { concatBytes, InvariantError, WireReader } from "@etcd-ts/base";
 
-import type { Peer } from "../call.ts";
 import type { DeadlineQueue } from "../deadline-queue.ts";
 import { deflateMessage, inflateFrame } from "../grpc/compression.ts";
 import type { MessageEncoding } from "../grpc/compression.ts";
@@ -25,7 +24,7 @@ import {
 } from "../grpc/framing.ts";
 import { encodeMetadata, encodeStatusMessage } from "../grpc/headers.ts";
 import type { Metadata } from "../metadata.ts";
-import type { CallSink, ServerCall } from "../server-call.ts";
+import type { CallSink, CallStart, ServerCall } from "../server-call.ts";
 import { CALL_CANCELED, DEADLINE_EXCEEDED } from "../server/call-errors.ts";
 import type { MessageByteCounters } from "../server/transport.ts";
 import type { Route, ServiceTable } from "../service-table.ts";
@@ -89,16 +88,15 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
   begin(
     environment: CallEnvironment,
     route: Route,
-    metadata: Metadata,
-    peer: Peer,
-    deadlineMs: number | undefined,
+    start: CallStart,
     contentType: string,
     encoding: MessageEncoding,
   ): void {
     this.#environment = environment;
     this.#contentType = contentType;
     this.#encoding = encoding;
-    const call = environment.table.start(route, { metadata, peer, deadlineMs }, this);
+    const call = environment.table.start(route, start, this);
+    const { deadlineMs } = start;
     this.#call = call;
     if (deadlineMs !== undefined) {
       this.#forgetDeadline = environment.deadlines.add(deadlineMs, () => this.#expire());

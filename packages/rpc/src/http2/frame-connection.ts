@@ -589,7 +589,8 @@ export class FrameConnection implements StreamHost {
     if (encoding === undefined) {
       return stream.refuse(unknownEncoding(call.encoding ?? ""), contentType);
     }
-    stream.begin(this.#environment, route, metadata, this.#peer, deadlineMs, contentType, encoding);
+    const start = { metadata, peer: this.#peer, startMs: this.#now, deadlineMs };
+    stream.begin(this.#environment, route, start, contentType, encoding);
   }
 
   #openHttp(streamID: number, head: RequestHead, isLast: boolean): void {

@@ -284,7 +284,7 @@ export class Http2Transport implements RpcServerTransport {
     const sink = new Http2Call(stream, contentType, encoding, connection.callOptions);
     const call = this.#options.table.start(
       route,
-      { metadata, peer: connection.peer, deadlineMs },
+      { metadata, peer: connection.peer, startMs: this.#nowMs(), deadlineMs },
       sink,
     );
     const forget =

@@ -20,9 +20,9 @@ import { KeyTable, NO_SLOT } from "./key-table.ts";
 import { keyAfter, keyRangeFrom } from "./key-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import type { MvccMetrics } from "./metrics.ts";
-import { encodeRevision } from "./revision.ts";
+import { REVISION_BYTES, writeRevision } from "./revision.ts";
 import { RevisionPins } from "./revision-pins.ts";
-import { keyValueFromStored, withoutValue } from "./stored-key-value.ts";
+import { isRecordOf, StoredKeyValue, withoutValue } from "./stored-key-value.ts";
 import type { LeaseBook, RangeOptions, RangeResult } from "./types.ts";
 
 /** The compact revision of a store nothing was ever compacted in; etcd reports it like that. */
@@ -48,6 +48,8 @@ export class MvccCore {
   /** Whether an open write transaction has changed something. */
   isWriting = false;
   readonly #found = new Located();
+  /** Where a look-up's key is written; nobody keeps it. */
+  readonly #revisionKey = new Uint8Array(REVISION_BYTES);
 
   constructor(
     backend: Backend,
@@ -95,9 +97,21 @@ export class MvccCore {
   ): RangeResult {
     this.metrics.rangeTotal.inc();
     const revision = this.readRevision(options.revision, newest, oldest);
+    if (rangeEnd.length === 0) return this.#one(key, options, revision, newest);
     const gather = new RangeGather(this, keyRangeFrom(key, rangeEnd), options, revision, newest);
     gather.run(() => false);
     return gather.result();
+  }
+
+  /** The way of most reads, so it makes nothing but its answer. */
+  #one(key: Uint8Array, options: RangeOptions, revision: number, newest: number): RangeResult {
+    const slot = this.index.find(key);
+    const found = slot === NO_SLOT ? undefined : this.locate(slot, revision);
+    if (found === undefined || found.isTombstone) return { kvs: [], count: 0, revision: newest };
+    if (options.countOnly) return { kvs: [], count: 1, revision: newest };
+    const kv = this.readStored(slot, found.main, found.sub);
+    const kvs = [options.keysOnly === true ? withoutValue(kv) : kv];
+    return { kvs, count: 1, revision: newest };
   }
 
   /** The same in slices; the revision is pinned until it ends. */
@@ -109,6 +123,7 @@ export class MvccCore {
     this.metrics.rangeTotal.inc();
     const newest = this.currentRevision;
     const revision = this.readRevision(options.revision, newest);
+    if (rangeEnd.length === 0) return this.#one(key, options, revision, newest);
     const gather = new RangeGather(this, keyRangeFrom(key, rangeEnd), options, revision, newest);
     const slice = new Slice(this.clock);
     const isOver = (steps: number) => slice.isOver(steps);
@@ -129,13 +144,15 @@ export class MvccCore {
   }
 
   /** @throws {CorruptionError} if the index and the file disagree */
-  readStored(main: number, sub: number): KeyValue {
-    const stored = this.backend.get("key", encodeRevision(main, sub));
-    if (stored === undefined) {
-      const message = `no record of revision ${main}.${sub}`;
+  readStored(slot: number, main: number, sub: number): StoredKeyValue {
+    writeRevision(this.#revisionKey, main, sub);
+    const stored = this.backend.get("key", this.#revisionKey);
+    if (stored === undefined || !isRecordOf(this.index, slot, stored)) {
+      const what = stored === undefined ? "no record" : "a record of another key";
+      const message = `${what} of revision ${main}.${sub}`;
       throw new CorruptionError(message, this.backend.path, 0);
     }
-    return keyValueFromStored(stored, this.backend.path);
+    return new StoredKeyValue(stored, this.backend.path);
   }
 }
 
@@ -166,7 +183,7 @@ class RangeGather {
     this.#newest = newest;
     this.#begin = range.begin;
     // What exists now need not be visited to be counted.
-    if (revision >= core.indexRevision && !range.isSingle) {
+    if (revision >= core.indexRevision) {
       this.#count = core.index.countLive(range.begin, range.end);
       this.#isCountKnown = true;
     }
@@ -178,13 +195,8 @@ class RangeGather {
 
   /** Reads on until all is read (true) or `isOver`, told of steps done, says to pause (false). */
   run(isOver: (steps: number) => boolean): boolean {
-    const { begin, end, isSingle } = this.#range;
+    const { end } = this.#range;
     const { index } = this.#core;
-    if (isSingle) {
-      const slot = index.find(begin);
-      if (slot !== NO_SLOT) this.#take(slot);
-      return true;
-    }
     if (this.#isComplete()) return true;
     let isDone = true;
     index.visit(this.#begin, end, (slot) => {
@@ -204,9 +216,9 @@ class RangeGather {
     if (found === undefined || found.isTombstone) return 0;
     if (!this.#isCountKnown) this.#count++;
     if (this.#wantsNoMore()) return 0;
-    const kv = this.#core.readStored(found.main, found.sub);
+    const kv = this.#core.readStored(slot, found.main, found.sub);
     this.#kvs.push(this.#options.keysOnly === true ? withoutValue(kv) : kv);
-    return kv.encoded!.length;
+    return kv.encoded.length;
   }
 
   #wantsNoMore(): boolean {

@@ -25,11 +25,16 @@ export interface RevisionKey extends Revision {
 
 export function encodeRevision(main: number, sub: number, isTombstone = false): Uint8Array {
   const bytes = new Uint8Array(isTombstone ? TOMBSTONE_BYTES : REVISION_BYTES);
-  writeUint64(bytes, 0, main);
-  bytes[8] = SEPARATOR;
-  writeUint64(bytes, 9, sub);
+  writeRevision(bytes, main, sub);
   if (isTombstone) bytes[17] = TOMBSTONE_MARK;
   return bytes;
+}
+
+/** Writes the plain key of a revision into the first bytes of `target`. */
+export function writeRevision(target: Uint8Array, main: number, sub: number): void {
+  writeUint64(target, 0, main);
+  target[8] = SEPARATOR;
+  writeUint64(target, 9, sub);
 }
 
 /** Undefined if `bytes` is no revision key. */

@@ -54,6 +54,50 @@ export function keyValueFromStored(encoded: Uint8Array, path: string): KeyValue 
   return { key, createRevision, modRevision, version, value, lease, encoded };
 }
 
+/**
+ * A stored record as a KeyValue. Most are only copied into an answer, so the fields are decoded
+ * when one is asked for.
+ */
+export class StoredKeyValue implements KeyValue {
+  readonly encoded: Uint8Array;
+  readonly #path: string;
+  #fields: KeyValue | undefined;
+
+  constructor(encoded: Uint8Array, path: string) {
+    this.encoded = encoded;
+    this.#path = path;
+  }
+
+  get key(): Uint8Array {
+    return this.#decoded.key;
+  }
+
+  get createRevision(): number {
+    return this.#decoded.createRevision;
+  }
+
+  get modRevision(): number {
+    return this.#decoded.modRevision;
+  }
+
+  get version(): number {
+    return this.#decoded.version;
+  }
+
+  get value(): Uint8Array {
+    return this.#decoded.value;
+  }
+
+  get lease(): bigint {
+    return this.#decoded.lease;
+  }
+
+  /** @throws {CorruptionError} naming the file if `encoded` is no KeyValue */
+  get #decoded(): KeyValue {
+    return (this.#fields ??= keyValueFromStored(this.encoded, this.#path));
+  }
+}
+
 /** What the index needs of a stored record; reads one after another without making objects. */
 export class StoredFields {
   /** Where in the record the key is. */
