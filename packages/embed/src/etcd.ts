@@ -20,7 +20,6 @@ import {
   openLogSinks,
   PrometheusMetrics,
 } from "@etcd-ts/runtime";
-import type { UpgradeHandler } from "@etcd-ts/rpc";
 import {
   BCRYPT_COST_DEFAULT,
   BCRYPT_COST_MAX,
@@ -307,7 +306,7 @@ class Member implements Etcd {
     const upgrade =
       gateway === undefined
         ? {}
-        : { upgradeHandler: withUpgradeControl(access, upgradeHandler(gateway)) };
+        : { upgradeHandler: withUpgradeControl(access, gateway.handleUpgrade.bind(gateway)) };
     const common = { table, clock, logger };
     const isSplit = this.#bound.clientHTTP.length > 0;
     const client = new RpcServer({
@@ -478,12 +477,6 @@ const MESSAGE_OVERHEAD_BYTES = 512 * 1024;
 
 function messageBytesMax(config: EmbedConfig): number {
   return config.requestBytesMax + MESSAGE_OVERHEAD_BYTES;
-}
-
-function upgradeHandler(gateway: JsonGateway): UpgradeHandler {
-  return (request, socket, head) => {
-    if (!gateway.handleUpgrade(request, socket, head)) socket.destroy();
-  };
 }
 
 function urlTexts(listeners: readonly Listener[]): readonly string[] {

@@ -209,7 +209,10 @@ export function transportSuite(create: TransportFactory): void {
     test("an upgrade that is not offered is ignored, body included", async () => {
       const bed = await bedWith({
         httpHandler,
-        upgradeHandler: (_request, socket) => void socket.destroy(),
+        upgradeHandler: (_request, socket) => {
+          socket.destroy();
+          return true;
+        },
       });
       const raw = await bed.raw();
       raw.socket.write(

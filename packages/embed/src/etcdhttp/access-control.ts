@@ -8,6 +8,7 @@ import { TLSSocket } from "node:tls";
 import type { HttpHandler, HttpRequest, UpgradeHandler } from "@etcd-ts/rpc";
 import { commonNameOf } from "../tls/certificate-checks.ts";
 import { replyError } from "./replies.ts";
+import { requestTarget } from "./request-target.ts";
 
 export interface AccessControlOptions {
   /** Origins; `*` or none for all. */
@@ -29,19 +30,22 @@ const COMMON_NAME_IGNORED: Refusal = {
   text: "CommonName of client sending a request against gateway will be ignored and not used as expected",
 };
 
+const FOREIGN_ORIGIN: Refusal = {
+  status: 403,
+  text: "websockets are not open to pages of this origin; see --cors",
+};
+
 export function withAccessControl(options: AccessControlOptions, next: HttpHandler): HttpHandler {
   const refusalOf = accessCheck(options);
-  const origins = new Set(options.cors);
-  const isAnyOrigin = origins.size === 0 || origins.has("*");
+  const allowedOrigin = originCheck(options);
   return (request, response) => {
     const refusal = refusalOf(request);
     if (refusal !== undefined) {
       replyError(response, refusal.status, refusal.text);
       return;
     }
-    const { origin } = request.headers;
-    if (isAnyOrigin) addCORSHeaders(response, "*");
-    else if (origin !== undefined && origins.has(origin)) addCORSHeaders(response, origin);
+    const origin = allowedOrigin(request.headers.origin);
+    if (origin !== undefined) addCORSHeaders(response, origin);
     if (request.method === "OPTIONS") {
       response.writeHead(200, { "Content-Length": 0 });
       response.end();
@@ -51,24 +55,28 @@ export function withAccessControl(options: AccessControlOptions, next: HttpHandl
   };
 }
 
-/** The same rules for requests that ask for another protocol. */
+/**
+ * The same rules for requests that ask for another protocol. Browsers do not keep pages of other
+ * origins from websockets, so this does.
+ */
 export function withUpgradeControl(
   options: AccessControlOptions,
   next: UpgradeHandler,
 ): UpgradeHandler {
   const refusalOf = accessCheck(options);
+  const allowedOrigin = originCheck(options);
   return (request, socket, head) => {
-    const refusal = refusalOf(request);
-    if (refusal === undefined) {
-      next(request, socket, head);
-      return;
-    }
+    const { origin } = request.headers;
+    const isForeign = origin !== undefined && allowedOrigin(origin) === undefined;
+    const refusal = refusalOf(request) ?? (isForeign ? FOREIGN_ORIGIN : undefined);
+    if (refusal === undefined) return next(request, socket, head);
     const { status } = refusal;
     const body = `${refusal.text}\n`;
     socket.end(
       `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
         `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
     );
+    return true;
   };
 }
 
@@ -78,16 +86,33 @@ function accessCheck(options: AccessControlOptions): (request: HttpRequest) => R
   return (request) => {
     const { socket } = request;
     if (socket instanceof TLSSocket) {
-      const isForGateway = (request.url ?? "").startsWith("/v3/");
+      const path = requestTarget(request)?.pathname ?? "";
+      const isForGateway = path.startsWith("/v3/") || path.startsWith("/v3beta/");
       if (!isForGateway || !options.areCertificatesUsers()) return undefined;
       const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
       const isNamed = certificate !== undefined && commonNameOf(certificate) !== "";
       return isNamed ? COMMON_NAME_IGNORED : undefined;
     }
     if (isAnyHost) return undefined;
-    const host = hostName(request.headers.host ?? String(request.headers[":authority"] ?? ""));
+    const host = hostName(authorityOf(request));
     return hosts.has(host) ? undefined : { status: 421, text: unrecognizedHost(host) };
   };
+}
+
+/** The value of the header that lets a page read the answer; undefined if it may not. */
+function originCheck(
+  options: AccessControlOptions,
+): (origin: string | undefined) => string | undefined {
+  const origins = new Set(options.cors);
+  if (origins.size === 0 || origins.has("*")) return () => "*";
+  return (origin) => (origin !== undefined && origins.has(origin) ? origin : undefined);
+}
+
+/** Of a whole URL as the target, or else of the header. */
+function authorityOf(request: HttpRequest): string {
+  const whole = /^https?:\/\/([^/?#]*)/i.exec(request.url ?? "");
+  if (whole !== null) return whole[1]!;
+  return request.headers.host ?? String(request.headers[":authority"] ?? "");
 }
 
 function addCORSHeaders(response: Parameters<HttpHandler>[1], origin: string): void {

@@ -125,6 +125,50 @@ describe("access control", () => {
     expect((await ask(endpoint, "/v3/watch", { headers: upgrade })).status).toBe(421);
   });
 
+  test("takes the host of a whole URL before that of the header", async () => {
+    const { hostname, port } = new URL(guarded.endpoints[0]!);
+    const statusOf = (target: string, host: string): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        const options = { hostname, port, path: target, headers: { host } };
+        httpRequest(options, (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        })
+          .on("error", reject)
+          .end();
+      });
+    expect(await statusOf("http://evil.example/health", "good.example")).toBe(421);
+    expect(await statusOf("http://good.example:5/health", "evil.example")).toBe(200);
+  });
+
+  test("keeps websockets from pages of other origins", async () => {
+    const upgrade = {
+      ...good.headers,
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    };
+    const open = (origin?: string): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        const headers = origin === undefined ? upgrade : { ...upgrade, origin };
+        const request = httpRequest(new URL("/v3/watch", guarded.endpoints[0]!), { headers });
+        request.on("upgrade", (response, socket) => {
+          socket.destroy();
+          resolve(response.statusCode);
+        });
+        request.on("response", (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        });
+        request.on("error", reject);
+        request.end();
+      });
+    expect(await open("http://evil.example")).toBe(403);
+    expect(await open("http://app.example")).toBe(101);
+    expect(await open()).toBe(101);
+  });
+
   test("lets known origins in, and answers preflights", async () => {
     const endpoint = guarded.endpoints[0]!;
     const origin = { headers: { ...good.headers, origin: "http://app.example" } };

@@ -12,6 +12,7 @@ import { EMPTY_BYTES } from "@etcd-ts/base";
 import type { AnyMethod, Peer } from "../call.ts";
 import type { ClientStream } from "../client/channel.ts";
 import type { InProcessChannel } from "../client/in-process-channel.ts";
+import type { MemoryBudget } from "../memory-budget.ts";
 import { Metadata } from "../metadata.ts";
 import type { GatewayHead } from "./http-metadata.ts";
 import {
@@ -38,6 +39,8 @@ export interface GatewayOutput {
 export interface ExchangeLimits {
   readonly receiveMessageBytesMax: number;
   readonly objectBytesMax: number;
+  /** Of the objects of all exchanges that are not complete. */
+  readonly memory: MemoryBudget;
 }
 
 const CONTENT_TYPE = ["content-type", "application/json"] as const;
@@ -59,6 +62,8 @@ export class GatewayExchange {
   readonly #open: () => ClientStream<unknown, unknown>;
   #stream: ClientStream<unknown, unknown> | undefined;
   #requestDone = false;
+  /** As the budget of all exchanges knows them. */
+  #heldBytes = 0;
   #answered = false;
   #begun = false;
   #response: { readonly json: string } | undefined;
@@ -76,6 +81,7 @@ export class GatewayExchange {
     this.#output = output;
     this.#limits = limits;
     this.#splitter = new JsonObjectSplitter(limits.objectBytesMax);
+    limits.memory.join();
     this.#open = () => {
       const { metadata, timeoutMs } = head;
       return channel.stream(method, {
@@ -86,13 +92,14 @@ export class GatewayExchange {
     };
   }
 
-  get #isBidirectional(): boolean {
+  /** Whether its body may go on as long as the client likes. */
+  get isBidirectional(): boolean {
     return this.#method.kind === "bidi" || this.#method.kind === "clientStream";
   }
 
   /** A stream that takes many requests starts before any of them. */
   begin(): void {
-    if (this.#isBidirectional) this.#start();
+    if (this.isBidirectional) this.#start();
   }
 
   /** Takes bytes of the body. */
@@ -103,6 +110,10 @@ export class GatewayExchange {
         this.#takeObject(object);
         return !this.#requestDone;
       });
+      if (!this.#requestDone && !this.#hold(this.#splitter.heldBytes)) {
+        const text = "too many request bodies are being received";
+        this.#refuse(new RpcError("TOO_MANY", GRPC_CODES.RESOURCE_EXHAUSTED, text));
+      }
     } catch (error) {
       if (!(error instanceof JsonTextError)) throw error;
       const code =
@@ -116,13 +127,13 @@ export class GatewayExchange {
     if (this.#requestDone) return;
     if (this.#splitter.isPartial) {
       this.#refuse(new RpcError("MALFORMED", GRPC_CODES.INVALID_ARGUMENT, "unexpected EOF"));
-    } else if (this.#isBidirectional) this.#endRequests();
+    } else if (this.isBidirectional) this.#endRequests();
     else this.#takeObject(EMPTY_BYTES);
   }
 
   /** The client went away. */
   abort(): void {
-    this.#requestDone = true;
+    this.#bodyDone();
     this.#answered = true;
     this.#stream?.cancel();
   }
@@ -141,24 +152,38 @@ export class GatewayExchange {
       this.#refuse(error);
       return;
     }
-    if (!this.#isBidirectional) this.#start();
+    if (!this.isBidirectional) this.#start();
     this.#stream?.send(request);
-    if (!this.#isBidirectional) this.#endRequests();
+    if (!this.isBidirectional) this.#endRequests();
   }
 
   /** A bad request fails the call, but only ends the sending side of a stream of requests. */
   #refuse(error: RpcError): void {
-    if (this.#isBidirectional && error.grpcCode === GRPC_CODES.INVALID_ARGUMENT) {
+    if (this.isBidirectional && error.grpcCode === GRPC_CODES.INVALID_ARGUMENT) {
       this.#endRequests();
       return;
     }
-    this.#requestDone = true;
+    this.#bodyDone();
     this.#finish(error);
     this.#stream?.cancel();
   }
 
-  #endRequests(): void {
+  #hold(bytes: number): boolean {
+    const more = bytes - this.#heldBytes;
+    this.#heldBytes = bytes;
+    return this.#limits.memory.hold(more, bytes);
+  }
+
+  /** Nothing more of the body is taken. */
+  #bodyDone(): void {
+    if (this.#requestDone) return;
     this.#requestDone = true;
+    this.#hold(0);
+    this.#limits.memory.leave();
+  }
+
+  #endRequests(): void {
+    this.#bodyDone();
     this.#stream?.end();
   }
 
@@ -199,7 +224,7 @@ export class GatewayExchange {
   #finish(error: RpcError | undefined): void {
     if (this.#answered) return;
     this.#answered = true;
-    this.#requestDone = true;
+    this.#bodyDone();
     if (this.#method.kind === "unary") this.#finishUnary(error);
     else this.#finishStream(error);
   }

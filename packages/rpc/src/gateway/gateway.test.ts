@@ -81,6 +81,9 @@ beforeAll(async () => {
     table: services,
     clock: CLOCK,
     receiveMessageBytesMax: 10_000,
+    memoryBytesMax: 50_000,
+    bodyTimeoutMs: 200,
+    websocketsMax: 2,
   });
   bed = await startBed(
     {
@@ -89,9 +92,7 @@ beforeAll(async () => {
         response.statusCode = 404;
         response.end();
       },
-      upgradeHandler: (request, socket, head) => {
-        if (!gateway.handleUpgrade(request, socket, head)) socket.destroy();
-      },
+      upgradeHandler: (request, socket, head) => gateway.handleUpgrade(request, socket, head),
     },
     { table: services, events: [] },
   );
@@ -411,6 +412,47 @@ describe("streams", () => {
   });
 });
 
+describe("a body", () => {
+  const head = (path: string): string =>
+    `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n`;
+
+  test("that stands still ends its connection", async () => {
+    const raw = await bed.raw();
+    raw.socket.write(`${head("/v3/kv/range")}{"key":"`);
+    await raw.closed;
+    expect([raw.received().length, seen.length]).toEqual([0, 0]);
+  });
+
+  test("of many requests may stand still, and a call may take its time", async () => {
+    const stream = await bed.raw();
+    stream.socket.write(`${head("/v3/lease/keepalive")}{"ID":"1"}`);
+    const unary = await bed.raw();
+    const body = `{"key":"AA=="}`;
+    unary.socket.write(
+      `POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    await until(() => stream.received().includes("result"), "answer");
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect([stream.isClosed(), unary.isClosed()]).toEqual([false, false]);
+    stream.socket.destroy();
+    unary.socket.destroy();
+    await until(() => cancelled === 2, "cancelled");
+  });
+
+  test("that holds more than its share of what all may hold is refused", async () => {
+    const [small, large] = [await bed.raw(), await bed.raw()];
+    const keepMoving = setInterval(() => small.socket.write("A"), 50);
+    small.socket.write(`${head("/v3/kv/range")}{"key":"${"A".repeat(15_000)}`);
+    large.socket.write(`${head("/v3/kv/range")}{"key":"${"A".repeat(36_000)}`);
+    await until(() => large.received().includes("429"), "refusal");
+    expect(large.received().toString()).toContain("too many request bodies are being received");
+    expect(small.received().length).toBe(0);
+    clearInterval(keepMoving);
+    small.socket.destroy();
+    large.socket.destroy();
+  });
+});
+
 describe("websocket", () => {
   function open(path: string, protocols?: string[], headers?: http.OutgoingHttpHeaders): WebSocket {
     const url = `ws://${bed.address.host}:${bed.address.port}${path}`;
@@ -449,6 +491,21 @@ describe("websocket", () => {
     await closed;
     expect(messages.length).toBe(1);
     expect(seen[0]?.call.metadata.get("authorization")).toBe("Bearer tok");
+  });
+
+  test("above the maximum is refused, until another ends", async () => {
+    const [first, second] = [open("/v3/lease/keepalive"), open("/v3/lease/keepalive")];
+    await Promise.all([first, second].map((one) => new Promise((done) => one.once("open", done))));
+    const third = open("/v3/lease/keepalive");
+    const refusal = await new Promise<Error>((resolve) => third.once("error", resolve));
+    expect(refusal.message).toContain("503");
+    first.close();
+    await until(() => cancelled === 1, "cancelled");
+    const fourth = open("/v3/lease/keepalive");
+    await new Promise((resolve) => fourth.once("open", resolve));
+    second.close();
+    fourth.close();
+    await until(() => cancelled === 3, "all cancelled");
   });
 
   test("to an unknown path is told so", async () => {

@@ -9,11 +9,12 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 
 import { GRPC_CODES } from "@etcd-ts/api";
-import type { Clock } from "@etcd-ts/base";
+import type { Clock, Timer } from "@etcd-ts/base";
 import { WebSocketServer } from "ws";
 
 import type { AnyMethod, Peer } from "../call.ts";
 import { InProcessChannel } from "../client/in-process-channel.ts";
+import { MemoryBudget } from "../memory-budget.ts";
 import { RECEIVE_MESSAGE_BYTES_MAX } from "../server/transport.ts";
 import type { HttpRequest, HttpResponse } from "../server/transport.ts";
 import type { ServiceTable } from "../service-table.ts";
@@ -31,8 +32,17 @@ export interface JsonGatewayOptions {
   readonly receiveMessageBytesMax?: number;
   /** Of one JSON object. Default 4 times the message: base64 takes a third more, escapes the rest. */
   readonly objectBytesMax?: number;
+  /** Of the objects of all requests that are not complete. Default 256 MiB. */
+  readonly memoryBytesMax?: number;
+  /** How long a body may stand still, unless it is a stream of requests. Default 30 s. */
+  readonly bodyTimeoutMs?: number;
+  /** Open at once. Default 1024. */
+  readonly websocketsMax?: number;
 }
 
+const MEMORY_BYTES_MAX = 256 * 1024 * 1024;
+const BODY_TIMEOUT_MS = 30_000;
+const WEBSOCKETS_MAX = 1024;
 /** Bytes of JSON for each byte of message. */
 const JSON_OVERHEAD = 4;
 
@@ -41,12 +51,20 @@ export class JsonGateway {
   readonly #limits: ExchangeLimits;
   readonly #methods = new Map<string, AnyMethod>();
   readonly #websockets: WebSocketServer;
+  readonly #clock: Clock;
+  readonly #bodyTimeoutMs: number;
+  readonly #websocketsMax: number;
+  #websocketCount = 0;
 
   constructor(options: JsonGatewayOptions) {
     this.#channel = new InProcessChannel({ table: options.table, clock: options.clock });
     const receiveMessageBytesMax = options.receiveMessageBytesMax ?? RECEIVE_MESSAGE_BYTES_MAX;
     const objectBytesMax = options.objectBytesMax ?? JSON_OVERHEAD * receiveMessageBytesMax;
-    this.#limits = { receiveMessageBytesMax, objectBytesMax };
+    const memory = new MemoryBudget(options.memoryBytesMax ?? MEMORY_BYTES_MAX);
+    this.#limits = { receiveMessageBytesMax, objectBytesMax, memory };
+    this.#clock = options.clock;
+    this.#bodyTimeoutMs = options.bodyTimeoutMs ?? BODY_TIMEOUT_MS;
+    this.#websocketsMax = options.websocketsMax ?? WEBSOCKETS_MAX;
     for (const method of options.table.methods()) {
       for (const path of method.httpPaths) this.#methods.set(path, method);
     }
@@ -76,20 +94,51 @@ export class JsonGateway {
       request.resume();
       return true;
     }
-    request.on("data", (chunk: Uint8Array) => exchange.push(chunk));
-    request.on("end", () => exchange.endBody());
+    const watch = exchange.isBidirectional ? undefined : this.#watchBody(request);
+    request.on("data", (chunk: Uint8Array) => {
+      watch?.moved();
+      exchange.push(chunk);
+    });
+    request.on("end", () => {
+      watch?.ended();
+      exchange.endBody();
+    });
     response.on("drain", () => exchange.drained());
-    response.on("close", () => exchange.abort());
+    response.on("close", () => {
+      watch?.ended();
+      exchange.abort();
+    });
     exchange.begin();
     return true;
   }
 
-  /** Serves an upgrade to websocket if its path is the gateway's. @returns whether it is */
+  /** Drops a request whose body stands still. */
+  #watchBody(request: HttpRequest): { moved(): void; ended(): void } {
+    const start = (): Timer => this.#clock.setTimer(this.#bodyTimeoutMs, () => request.destroy());
+    let timer = start();
+    return {
+      moved: () => {
+        timer.cancel();
+        timer = start();
+      },
+      ended: () => timer.cancel(),
+    };
+  }
+
+  /** Takes over an upgrade to websocket if its path is the gateway's. @returns whether it is */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
     const httpHead = headOf(request);
     const path = gatewayPath(httpHead.path);
     if (path === undefined || request.headers.upgrade?.toLowerCase() !== "websocket") return false;
+    if (this.#websocketCount >= this.#websocketsMax) {
+      socket.end("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n");
+      return true;
+    }
     this.#websockets.handleUpgrade(request, socket, head, (websocket) => {
+      this.#websocketCount += 1;
+      websocket.on("close", () => {
+        this.#websocketCount -= 1;
+      });
       const output = new WebSocketOutput(websocket);
       const exchange = this.#exchange(
         websocketHead({ ...httpHead, path }),

@@ -40,6 +40,11 @@ export class JsonObjectSplitter {
     this.#objectBytesMax = objectBytesMax;
   }
 
+  /** Of an object that is not complete. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   /** Whether the bytes so far end inside an object. */
   get isPartial(): boolean {
     return this.#depth > 0;

@@ -22,6 +22,7 @@ import type { Logger, Timer } from "@etcd-ts/base";
 import type { Peer } from "../call.ts";
 import { messageEncoding, unknownEncoding } from "../grpc/compression.ts";
 import { decodeTimeout } from "../grpc/headers.ts";
+import type { MemoryBudget } from "../memory-budget.ts";
 import { DEADLINE_EXCEEDED } from "../server/call-errors.ts";
 import { PingGuard } from "../server/ping-guard.ts";
 import type { HttpHandler, KeepaliveOptions } from "../server/transport.ts";
@@ -87,6 +88,7 @@ export interface ConnectionEnvironment extends CallEnvironment {
   readonly handshakeTimeoutMs: number;
   readonly headerListBytesMax: number;
   readonly connectionMemoryBytesMax: number;
+  readonly memory: MemoryBudget;
   nowMs(): number;
   setTimer(delayMs: number, run: () => void): Timer;
   /** Calls `connection.endTurn` soon. */
@@ -734,7 +736,10 @@ export class FrameConnection implements StreamHost {
 
   hold(bytes: number): boolean {
     this.#heldBytes += bytes;
-    return this.#heldBytes <= this.#environment.connectionMemoryBytesMax;
+    const { memory, connectionMemoryBytesMax } = this.#environment;
+    // Asked always, because it counts.
+    const isSpared = memory.hold(bytes, this.#heldBytes);
+    return isSpared && this.#heldBytes <= connectionMemoryBytesMax;
   }
 
   forgivePings(): void {

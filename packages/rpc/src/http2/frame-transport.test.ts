@@ -379,6 +379,36 @@ describe("flow control", () => {
     expect(resetCode(raw, 1)).toBeUndefined();
   });
 
+  test("connections that hold too much together lose calls, the largest first", async () => {
+    const bed = await bedWith({ memoryBytesMax: 1_000_000 });
+    const [small, large] = [await bed.raw(), await bed.raw()];
+    // Messages that never end.
+    const begun = (stream: number, bytes: number): Buffer => {
+      const body = Buffer.alloc(5 + bytes);
+      body.writeUInt32BE(bytes + 1, 1);
+      const parts = [headers(stream, Unary.path)];
+      for (let at = 0; at < body.length; at += 16_000) {
+        parts.push(data(stream, body.subarray(at, at + 16_000)));
+      }
+      return Buffer.concat(parts);
+    };
+    small.socket.write(Buffer.concat([HELLO, begun(1, 100_000)]));
+    large.socket.write(Buffer.concat([HELLO, begun(1, 400_000), begun(3, 400_000)]));
+    large.socket.write(begun(5, 400_000));
+    await until(() => resetCode(large, 5) !== undefined, "reset");
+    expect(resetCode(large, 5)).toBe(ENHANCE_YOUR_CALM);
+    small.socket.write(call(3, Unary.path, message("still served")));
+    await until(() => dataOf(small, 3).length > 0, "answer");
+    expect(resetCode(small, 1)).toBeUndefined();
+    // What a connection held goes with it.
+    large.socket.destroy();
+    const next = await bed.raw();
+    next.socket.write(Buffer.concat([HELLO, begun(1, 400_000), begun(3, 400_000)]));
+    next.socket.write(call(5, Unary.path, message("served")));
+    await until(() => dataOf(next, 5).length > 0, "answer");
+    expect(resetCode(next, 3)).toBeUndefined();
+  });
+
   test("a socket nobody reads stops being read", async () => {
     const [raw, bed] = await rawWith();
     raw.socket.write(HELLO);

@@ -12,12 +12,14 @@ import type { Timer } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
 import { DeadlineQueue } from "../deadline-queue.ts";
+import { MemoryBudget } from "../memory-budget.ts";
 import {
   CONCURRENT_STREAMS_MAX,
   CONNECTION_MEMORY_BYTES_MAX,
   DEFAULT_KEEPALIVE,
   HANDSHAKE_TIMEOUT_MS,
   HEADER_LIST_BYTES_MAX,
+  MEMORY_BYTES_MAX,
   RECEIVE_MESSAGE_BYTES_MAX,
   SEND_HIGH_WATER_BYTES,
 } from "../server/transport.ts";
@@ -63,6 +65,7 @@ export class FrameTransport implements RpcServerTransport {
       concurrentStreamsMax: options.concurrentStreamsMax ?? CONCURRENT_STREAMS_MAX,
       headerListBytesMax: options.headerListBytesMax ?? HEADER_LIST_BYTES_MAX,
       connectionMemoryBytesMax: options.connectionMemoryBytesMax ?? CONNECTION_MEMORY_BYTES_MAX,
+      memory: new MemoryBudget(options.memoryBytesMax ?? MEMORY_BYTES_MAX),
       nowMs: () => clock.monotonicMs(),
       setTimer: (delayMs, run) => clock.setTimer(delayMs, run),
       schedule: (connection) => this.#schedule(connection),
@@ -82,6 +85,7 @@ export class FrameTransport implements RpcServerTransport {
     }
     const connection = new FrameConnection(this.#environment, socket, peer);
     this.#connections.add(connection);
+    this.#environment.memory.join();
     connection.open();
     this.#armSweep();
   }
@@ -96,7 +100,9 @@ export class FrameTransport implements RpcServerTransport {
   }
 
   #closed(connection: FrameConnection): void {
-    if (!this.#connections.delete(connection) || this.#connections.size > 0) return;
+    if (!this.#connections.delete(connection)) return;
+    this.#environment.memory.leave();
+    if (this.#connections.size > 0) return;
     this.#sweepTimer?.cancel();
     this.#sweepTimer = undefined;
     this.#onEmpty?.();

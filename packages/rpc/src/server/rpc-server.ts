@@ -19,24 +19,25 @@ import { invariant } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
 import { FrameTransport } from "../http2/frame-transport.ts";
-import { HANDSHAKE_TIMEOUT_MS } from "./transport.ts";
+import { HANDSHAKE_TIMEOUT_MS, HEADER_LIST_BYTES_MAX } from "./transport.ts";
 import type { RpcServerTransport, TransportOptions } from "./transport.ts";
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
-const HTTP_HEADERS_TIMEOUT_MS = 300_000;
-const HTTP_CHECK_INTERVAL_MS = 30_000;
+const HTTP_HEADERS_TIMEOUT_MS = 30_000;
+const HTTP_CHECK_INTERVAL_MS = 5_000;
 /** Idle HTTP/1.1 connections are kept longer than clients keep theirs, so that clients close. */
 const HTTP_KEEP_ALIVE_MS = 300_000;
 
-export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+/** @returns false, having done nothing, if the request is served as if it had not asked */
+export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => boolean;
 
 export interface RpcServerOptions extends TransportOptions {
   /** What is served; anything else is closed at once. Default both; `http` needs `httpHandler`. */
   readonly serve?: "grpc" | "http" | "both";
-  /** Takes over requests for a websocket; without it, and for others, the asking is ignored. */
+  /** Is offered requests for a websocket; without it, and for others, the asking is ignored. */
   readonly upgradeHandler?: UpgradeHandler;
-  /** How long the header of an HTTP/1.1 request may take. Default 5 min, as etcd. */
+  /** How long the header of an HTTP/1.1 request may take. Default 30 s; etcd gives it 5 min. */
   readonly httpHeadersTimeoutMs?: number;
   /** Of one listener. Default no bound but the system's. */
   readonly connectionsMax?: number;
@@ -66,19 +67,28 @@ export class RpcServer {
     const headersTimeout = this.#options.httpHeadersTimeoutMs ?? HTTP_HEADERS_TIMEOUT_MS;
     const server = http.createServer({
       headersTimeout,
+      maxHeaderSize: this.#options.headerListBytesMax ?? HEADER_LIST_BYTES_MAX,
       connectionsCheckingInterval: Math.min(headersTimeout, HTTP_CHECK_INTERVAL_MS),
       keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
       requestTimeout: 0,
     });
+    // Node would leave out those above a count, and with them what they say.
+    server.maxHeadersCount = 0;
     server.on("request", (request, response) => {
+      if (isAmbiguous(request)) {
+        answerMalformed(undefined, request.socket);
+        return;
+      }
       // Requests after the first come without a listener that would hear the socket break.
       response.on("error", () => request.destroy());
       httpHandler(request, response);
     });
     server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       const isWebsocket = request.headers.upgrade?.toLowerCase() === "websocket";
-      if (isWebsocket && upgradeHandler !== undefined) upgradeHandler(request, socket, head);
-      else this.#serveWithoutUpgrade(server, request, socket, head);
+      if (isAmbiguous(request)) answerMalformed(undefined, socket);
+      else if (!isWebsocket || upgradeHandler?.(request, socket, head) !== true) {
+        this.#serveWithoutUpgrade(server, request, socket, head);
+      }
     });
     server.on("clientError", (error: Error & { code?: string }, socket: Duplex) => {
       answerMalformed(error.code, socket);
@@ -246,6 +256,21 @@ export class RpcServer {
       }
     });
   }
+}
+
+/** What a host may be written with; as Go's server. */
+const HOST = /^[0-9A-Za-z!$%&'()*+,\-.:;=[\]_~]*$/;
+
+/**
+ * Of another version, for two hosts, or for one that is none: somebody between may have read it in
+ * another way.
+ */
+function isAmbiguous({ httpVersionMajor, headers, rawHeaders }: IncomingMessage): boolean {
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === "host") hosts += 1;
+  }
+  return httpVersionMajor !== 1 || hosts > 1 || !HOST.test(headers.host ?? "");
 }
 
 /** Refuses what the HTTP/1.1 parser refused. What does not even begin like HTTP gets no answer. */

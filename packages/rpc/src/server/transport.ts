@@ -73,6 +73,8 @@ export interface TransportOptions {
   readonly sendHighWaterBytes?: number;
   /** What one connection may hold before it is refused new calls. Default 64 MiB. */
   readonly connectionMemoryBytesMax?: number;
+  /** What all connections may hold together before the largest give way. Default 512 MiB. */
+  readonly memoryBytesMax?: number;
 }
 
 export const RECEIVE_MESSAGE_BYTES_MAX = 2 * 1024 * 1024;
@@ -81,3 +83,4 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000;
 export const HEADER_LIST_BYTES_MAX = 64 * 1024;
 export const SEND_HIGH_WATER_BYTES = 64 * 1024;
 export const CONNECTION_MEMORY_BYTES_MAX = 64 * 1024 * 1024;
+export const MEMORY_BYTES_MAX = 512 * 1024 * 1024;
