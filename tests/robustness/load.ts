@@ -13,17 +13,21 @@ import { LeaseCheck } from "../../sim/src/checkers/lease-check.ts";
 import { checkLinearizable } from "../../sim/src/checkers/linearizability.ts";
 import type { Answer, Operation } from "../../sim/src/checkers/linearizability.ts";
 import type { Request, Write } from "../../sim/src/checkers/model.ts";
-import { RevisionLedger } from "../../sim/src/checkers/revision-ledger.ts";
 import { WatchCheck } from "../../sim/src/checkers/watch-check.ts";
 import type { WatchedEvent } from "../../sim/src/checkers/watch-check.ts";
 import { watchedEvent } from "../../sim/src/cluster.ts";
 import { rangeText } from "../../sim/src/workload.ts";
+import { compactRevisionOf, History } from "./history.ts";
 import type { Process, Processes } from "./processes.ts";
+import { Upkeep } from "./upkeep.ts";
 
 const CALL_TIMEOUT_MS = 3000;
 const KEYS = 6;
 const LEASE_SECONDS = 3;
 const THINK_MS = 10;
+/** Written by none of the clients. */
+const PROBED_KEY = "probe";
+const PROBE_INTERVAL_MS = 50;
 const ALL = { prefix: true } as const;
 
 export interface LoadOptions {
@@ -33,23 +37,28 @@ export interface LoadOptions {
    * only reads, so that one at a member that is cut off does not wait for its writes.
    */
   readonly isStale?: boolean;
+  /** Compactions, defragmentations, snapshots and reads of the past meanwhile. */
+  readonly hasUpkeep?: boolean;
 }
 
 export class Load {
   readonly operations: Operation[] = [];
-  /** The write that was acknowledged last. */
-  #lastWrite = { callMs: 0, returnMs: 0 };
+  /** When the first write was acknowledged that was asked for after `sinceMs`. */
+  #awaited = { sinceMs: Infinity, returnMs: Infinity };
   readonly #cluster: Processes;
   readonly #isStale: boolean;
   readonly #watches: WatchCheck[] = [];
   readonly #leases = new LeaseCheck(20);
   readonly #leaseOf = new Map<string, bigint>();
   readonly #running: Promise<void>[] = [];
+  readonly #history = new History();
+  readonly upkeep: Upkeep;
   #isStopped = false;
   #serial = 0;
   #failure: unknown;
 
-  constructor(cluster: Processes, { clients, isStale = false }: LoadOptions) {
+  constructor(cluster: Processes, options: LoadOptions) {
+    const { clients, isStale = false, hasUpkeep = false } = options;
     this.#cluster = cluster;
     this.#isStale = isStale;
     for (let i = 0; i < clients; i++) {
@@ -60,6 +69,8 @@ export class Load {
     }
     for (const member of cluster.members) this.#run(() => this.#watcher(member));
     this.#run(() => this.#leaseholder());
+    this.upkeep = new Upkeep(cluster, this.#history, () => this.#isStopped);
+    if (hasUpkeep) for (const task of this.upkeep.tasks()) this.#run(task);
   }
 
   #run(work: () => Promise<void>): void {
@@ -70,13 +81,27 @@ export class Load {
     );
   }
 
-  /** How long after `sinceMs` a write was acknowledged that was asked for after it. */
-  async resumedAfter(sinceMs: number): Promise<number> {
-    while (this.#lastWrite.callMs <= sinceMs) {
+  /**
+   * How long after `sinceMs` a write was acknowledged that was asked for after it.
+   *
+   * Asks the members again and again by itself: a client that waits for a write which was lost with
+   * the leader would hide that the next one is taken.
+   */
+  async writesResume(among: readonly Process[], sinceMs: number): Promise<number> {
+    const awaited = { sinceMs, returnMs: Infinity };
+    this.#awaited = awaited;
+    const clients = among.map((member) => this.#cluster.client(member));
+    const writing: Promise<unknown>[] = [];
+    while (awaited.returnMs === Infinity) {
       if (performance.now() - sinceMs > 30_000) throw new Error("writes did not resume");
-      await sleep(5);
+      for (const [i, client] of clients.entries()) {
+        writing.push(this.#put(`probe${among[i]!.position}`, client, PROBED_KEY));
+      }
+      await sleep(PROBE_INTERVAL_MS);
     }
-    return this.#lastWrite.returnMs - sinceMs;
+    await Promise.all(writing);
+    await Promise.all(clients.map((client) => client.close()));
+    return awaited.returnMs - sinceMs;
   }
 
   /**
@@ -88,20 +113,35 @@ export class Load {
     this.#isStopped = true;
     await Promise.all(this.#running);
     if (this.#failure !== undefined) throw this.#failure;
-    const ledger = new RevisionLedger();
-    const last = await this.#readHistories(ledger);
+    await this.#leasesEnd();
+    const { ledger } = this.#history;
+    const last = await this.#readHistories();
     const acknowledged = this.operations.flatMap(({ answer }) =>
       answer?.isChange === true ? [answer.revision] : [],
     );
     ledger.checkAcknowledged(acknowledged, last);
     for (const watch of this.#watches) watch.compare(ledger);
+    this.#history.checkPastReads();
     checkLinearizable(this.operations, (revision) => ledger.textAt(revision));
     const unknown = this.operations.filter(({ answer }) => answer === undefined).length;
     return { answered: this.operations.length - unknown, unknown };
   }
 
-  /** Every member tells what each revision changed. */
-  async #readHistories(ledger: RevisionLedger): Promise<number> {
+  /** Nobody renews any more: all leases end, and none later than the cluster needs. */
+  async #leasesEnd(): Promise<void> {
+    const client = this.#cluster.client(...this.#cluster.up());
+    for (;;) {
+      const { kvs } = await client.kv.get("lease/", { ...ALL, timeoutMs: 20_000 });
+      const nowMs = performance.now();
+      if (kvs.length === 0) break;
+      for (const { key, lease } of kvs) this.#leases.left(lease, latin1FromBytes(key), nowMs);
+      await sleep(100);
+    }
+    await client.close();
+  }
+
+  /** Every member tells what each revision it still has changed. */
+  async #readHistories(): Promise<number> {
     const first = this.#cluster.client(...this.#cluster.up());
     const { header } = await first.kv.get("x", { timeoutMs: 20_000 });
     const last = header!.revision;
@@ -109,12 +149,12 @@ export class Load {
       const client = this.#cluster.client(member);
       // A read through the log: from here on this member has all revisions up to `last`.
       await client.kv.get("x", { timeoutMs: 20_000 });
-      const watcher = client.watch("", { ...ALL, startRevision: 1 });
+      // Of the compacted revision itself deletions are gone.
+      const startRevision = this.#history.compactedTo + 1;
+      const watcher = client.watch("", { ...ALL, startRevision });
       watcher.requestProgress();
       for await (const response of watcher) {
-        for (const [revision, events] of byRevision(eventsOf(response))) {
-          ledger.tell(revision, events, `m${member.position}`);
-        }
+        this.#history.tell(eventsOf(response), `m${member.position}`);
         if (response.header!.revision >= last && endOf(response) >= last) break;
       }
       await client.close();
@@ -159,7 +199,10 @@ export class Load {
       const response = await call();
       operation.returnMs = performance.now();
       operation.answer = answerOf(response);
-      if (operation.answer.isChange) this.#lastWrite = operation;
+      const awaited = this.#awaited;
+      if (operation.answer.isChange && operation.callMs > awaited.sinceMs) {
+        awaited.returnMs = Math.min(awaited.returnMs, operation.returnMs);
+      }
       return response;
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
@@ -291,11 +334,17 @@ export class Load {
           if (events.length === 0) continue;
           this.#noteExpiries(events);
           check.take(events, response.header!.revision);
+          this.#history.tell(events, `m${member.position}`);
           next = check.resumeRevision;
         }
       } catch (error) {
         // The end of its life; a broken promise of the watch is none of these.
         if (!(error instanceof RpcError)) throw error;
+        const compactRevision = compactRevisionOf(error);
+        if (compactRevision !== undefined) {
+          this.#history.mustBeCompacted(compactRevision, `m${member.position}`);
+          next = Math.max(next, compactRevision + 1);
+        }
       }
       await client.close();
     }
@@ -319,12 +368,10 @@ function endOf(response: WatchResponse): number {
   return response.events.at(-1)?.kv?.modRevision ?? response.header!.revision;
 }
 
-function byRevision(events: readonly WatchedEvent[]): Map<number, WatchedEvent[]> {
-  const groups = new Map<number, WatchedEvent[]>();
-  for (const event of events) {
-    const group = groups.get(event.modRevision);
-    if (group === undefined) groups.set(event.modRevision, [event]);
-    else group.push(event);
-  }
-  return groups;
+/** Times in milliseconds as multiples of an election timeout. */
+export function summary(times: readonly number[], electionTimeoutMs: number): string {
+  const sorted = [...times].sort((a, b) => a - b);
+  const at = (i: number): string => (sorted[i]! / electionTimeoutMs).toFixed(2);
+  const median = at(Math.floor(sorted.length / 2));
+  return `${times.length} times, in election timeouts: min ${at(0)}, median ${median}, max ${at(sorted.length - 1)}`;
 }

@@ -11,7 +11,12 @@ import { Client } from "@etcd-ts/client";
 import { freePorts } from "../free-ports.ts";
 import { Links } from "./links.ts";
 
-const PROGRAM = join(import.meta.dirname, "../../bin/etcd");
+/** `ROBUSTNESS_PROGRAM` puts the reference in the place of ours, to compare. */
+const REFERENCE = process.env["ROBUSTNESS_PROGRAM"];
+const [PROGRAM, ...PROGRAM_ARGUMENTS] =
+  REFERENCE === undefined
+    ? [process.execPath, join(import.meta.dirname, "../../bin/etcd")]
+    : [REFERENCE];
 /** Long enough for several members that share a core. */
 export const ELECTION_TIMEOUT_MS = 1000;
 const START_TIMEOUT_MS = 60_000;
@@ -70,8 +75,8 @@ export class Processes {
   /** Resolves once it serves. */
   async boot(member: Process, state: "new" | "existing" = "new"): Promise<void> {
     const initial = this.members.map(({ position, peerURL }) => `m${position}=${peerURL}`);
-    const child = spawn(process.execPath, [
-      PROGRAM,
+    const child = spawn(PROGRAM!, [
+      ...PROGRAM_ARGUMENTS,
       `--name=m${member.position}`,
       `--data-dir=${member.dataDir}`,
       `--listen-client-urls=${member.clientURL}`,

@@ -1,13 +1,14 @@
 /**
  * Real processes under load and faults, judged by the checkers of the simulator.
  *
- * `ROBUSTNESS_ROUNDS=N` makes N times as many faults; default 1, for about two minutes.
+ * `ROBUSTNESS_ROUNDS=N` makes N times as many faults; default 1, for about five minutes.
+ * `ROBUSTNESS_PROGRAM=FILE` has another etcd go through the same.
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { ViolationError } from "../../sim/src/violation.ts";
-import { Load } from "./load.ts";
+import { Load, summary } from "./load.ts";
 import { ELECTION_TIMEOUT_MS, Processes } from "./processes.ts";
 import type { Process } from "./processes.ts";
 
@@ -52,16 +53,18 @@ async function expectEqualHashes(members: readonly Process[]): Promise<void> {
 test("kill -9 of the leader loses nothing, and writes resume", { timeout: 300_000 }, async () => {
   const processes = await startCluster(3);
   const load = new Load(processes, { clients: 6 });
-  for (let round = 0; round < 2 * ROUNDS; round++) {
-    await sleep(1500);
+  const times: number[] = [];
+  for (let round = 0; round < 10 * ROUNDS; round++) {
     const leader = await processes.leader();
+    await sleep(500);
     const killedMs = performance.now();
     await processes.kill(leader);
-    const resumedMs = await load.resumedAfter(killedMs);
-    console.log(`writes resumed ${Math.round(resumedMs)} ms after the leader was killed`);
-    expect(resumedMs).toBeLessThan(10 * ELECTION_TIMEOUT_MS);
+    times.push(await load.writesResume(processes.up(), killedMs));
     await processes.boot(leader);
   }
+  console.log(`writes after the leader was killed, ${summary(times, ELECTION_TIMEOUT_MS)}`);
+  // Ten times what it takes: others may want the processor.
+  expect(Math.max(...times)).toBeLessThan(20 * ELECTION_TIMEOUT_MS);
   await processes.leader();
   await judge(load);
   await expectEqualHashes(processes.members);
@@ -75,7 +78,7 @@ test("a paused leader is never read from as if it led", { timeout: 300_000 }, as
     const leader = await processes.leader();
     processes.pause(leader);
     const pausedMs = performance.now();
-    const resumedMs = await load.resumedAfter(pausedMs);
+    const resumedMs = await load.writesResume(processes.up(), pausedMs);
     console.log(`writes resumed ${Math.round(resumedMs)} ms after the leader was paused`);
     await sleep(FAULT_MS);
     // Calls waited in its sockets: what it answers now must not be what it knew then.
@@ -109,7 +112,7 @@ test("partitions: full, one-way, partial", { timeout: 300_000 }, async () => {
       const [a, b] = others(leader);
       fault(leader.position, a!.position, b!.position);
       const cutMs = performance.now();
-      const resumedMs = await load.resumedAfter(cutMs + 100);
+      const resumedMs = await load.writesResume(processes.members, cutMs + 100);
       console.log(`${name} cut: a write after ${Math.round(resumedMs + 100)} ms`);
       await sleep(FAULT_MS);
       links.mend();
@@ -134,26 +137,45 @@ test("the checkers find reads that are not up to date", { timeout: 120_000 }, as
   await expect(load.check()).rejects.toThrow(ViolationError);
 });
 
-test("five members go on without any two", { timeout: 300_000 }, async () => {
+test("five members go on without any two", { timeout: 600_000 }, async () => {
   const processes = await startCluster(5);
   const load = new Load(processes, { clients: 5 });
-  for (let round = 0; round < 2 * ROUNDS; round++) {
-    await sleep(500);
-    const leader = await processes.leader();
-    const other = processes.members.find((member) => member !== leader)!;
-    // With the leader, and without it.
-    const down =
-      round % 2 === 0
-        ? [leader, other]
-        : processes.members.filter((member) => member !== leader).slice(-2);
+  const { members } = processes;
+  const pairs = members.flatMap((a, i) => members.slice(i + 1).map((b) => [a, b] as const));
+  expect(pairs).toHaveLength(10);
+  const times: number[] = [];
+  for (const down of Array.from({ length: ROUNDS }, () => pairs).flat()) {
+    await processes.leader();
+    const killedMs = performance.now();
     await Promise.all(down.map((member) => processes.kill(member)));
-    const resumedMs = await load.resumedAfter(performance.now());
-    console.log(`with two of five down a write after ${Math.round(resumedMs)} ms`);
-    await sleep(500);
+    times.push(await load.writesResume(processes.up(), killedMs));
     await Promise.all(down.map((member) => processes.boot(member)));
+  }
+  console.log(`writes with two of five down, ${summary(times, ELECTION_TIMEOUT_MS)}`);
+  await processes.leader();
+  await judge(load);
+  await expectEqualHashes(processes.members);
+});
+
+test("members are looked after while clients go on", { timeout: 300_000 }, async () => {
+  const processes = await startCluster(3, "--snapshot-count=200", "--snapshot-catchup-entries=20");
+  const load = new Load(processes, { clients: 6, hasUpkeep: true });
+  for (let round = 0; round < 4 * ROUNDS; round++) {
+    await sleep(1500);
+    const leader = await processes.leader();
+    const away = processes.members.find((member) => (member === leader) === (round % 2 === 0))!;
+    // Longer than what it misses is kept.
+    await processes.kill(away);
+    await sleep(1500);
+    await processes.boot(away);
   }
   await processes.leader();
   await judge(load);
+  const { compactions, defragmentations, snapshots, compactedReads } = load.upkeep;
+  console.log({ compactions, defragmentations, snapshots, compactedReads });
+  for (const count of [compactions, defragmentations, snapshots, compactedReads]) {
+    expect(count).toBeGreaterThan(0);
+  }
   await expectEqualHashes(processes.members);
 });
 

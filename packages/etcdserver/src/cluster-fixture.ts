@@ -103,6 +103,8 @@ export class ClusterMember {
   readonly clock: PausableClock;
   readonly logger = new MemoryLogger("info");
   readonly metrics = new MemoryMetrics();
+  /** How long the disk takes to make something durable. */
+  syncDelayMs = 0;
   fatal: Error | undefined;
   isRemoved = false;
   isRunning = false;
@@ -112,7 +114,10 @@ export class ClusterMember {
   constructor(name: string, clock: VirtualClock) {
     this.name = name;
     this.clock = new PausableClock(clock);
-    this.disk = new MemoryDisk({ clock: this.clock });
+    this.disk = new MemoryDisk({
+      clock: this.clock,
+      latencyMs: (operation) => (operation === "dataSync" ? this.syncDelayMs : 0),
+    });
   }
 
   get peerURL(): string {

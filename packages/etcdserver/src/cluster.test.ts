@@ -7,7 +7,12 @@ import { NULL_LOGGER, NULL_METRICS, decodeMessage, encodeMessage } from "@etcd-t
 import { Backend } from "@etcd-ts/storage";
 
 import { ClusterFixture, ClusterMember } from "./cluster-fixture.ts";
-import type { LeaseTimeToLiveResult, MemberChangeResult, StatusResult } from "./server-api.ts";
+import type {
+  LeaseTimeToLiveResult,
+  MemberChangeResult,
+  ServerConfig,
+  StatusResult,
+} from "./server-api.ts";
 
 async function started(options: ConstructorParameters<typeof ClusterFixture>[0] = {}) {
   const cluster = new ClusterFixture(options);
@@ -206,6 +211,24 @@ describe("membership", () => {
     );
   });
 
+  test("more learners than are allowed are refused at a start, in etcd's words", async () => {
+    const { cluster, leader } = await started();
+    await cluster.clock.advanceSettled(6000);
+    const fresh = new ClusterMember("m4", cluster.clock);
+    cluster.members.push(fresh);
+    await cluster.call<MemberChangeResult>((context, done) =>
+      leader.server!.memberAdd([fresh.peerURL], true, context, done),
+    );
+    const refused = "membership: too many learner members in cluster";
+    const joining = { initialClusterState: "existing", maxLearners: 0 } as const;
+    await expect(cluster.run(cluster.start(fresh, joining))).rejects.toThrow(refused);
+    await cluster.stop(leader);
+    await expect(cluster.run(cluster.start(leader, { maxLearners: 0 }))).rejects.toThrow(refused);
+    await cluster.run(cluster.start(leader, { maxLearners: 1 }));
+    await cluster.run(cluster.start(fresh, { ...joining, maxLearners: 1 }));
+    expect(fresh.server!.facts().isLearner).toBe(true);
+  });
+
   test("a quorum is not given away", async () => {
     const { cluster, leader, followers } = await started();
     await cluster.stop(followers[0]!);
@@ -240,6 +263,110 @@ describe("leases", () => {
     expect(await cluster.get(followers[0]!, "key")).toBe("value");
     await cluster.clock.advanceSettled(8000);
     expect(await cluster.get(followers[0]!, "key")).toBeUndefined();
+  });
+});
+
+describe("lease checkpoints", () => {
+  const TTL_SECONDS = 600;
+  const INTERVAL_MS = 20_000;
+
+  async function secondsLeft(cluster: ClusterFixture, id: bigint): Promise<number> {
+    const leader = await cluster.elect();
+    const { ttlSeconds } = await cluster.call<LeaseTimeToLiveResult>((context, done) =>
+      leader.server!.leaseTimeToLive(id, false, context, done),
+    );
+    return ttlSeconds;
+  }
+
+  async function afterLeaderChanges(config: Partial<ServerConfig>) {
+    const { cluster, leader } = await started({
+      config: { ...config, leaseCheckpointIntervalMs: INTERVAL_MS },
+    });
+    const { id } = await cluster.call<LeaseGrantResponse>((context, done) =>
+      leader.server!.leaseGrant({ id: 0n, ttl: TTL_SECONDS }, context, done),
+    );
+    await cluster.clock.advanceSettled(2.4 * INTERVAL_MS);
+    await cluster.crash(leader);
+    const changed = await secondsLeft(cluster, id);
+    await cluster.run(cluster.start(leader));
+    await cluster.clock.advanceSettled(1.4 * INTERVAL_MS);
+    // All of them: only what is on disk is left.
+    for (const member of cluster.members) await cluster.crash(member);
+    const restarting = cluster.members.map((member) => cluster.start(member));
+    await cluster.run(Promise.all(restarting));
+    return { cluster, id, changed, restarted: await secondsLeft(cluster, id) };
+  }
+
+  test("the time left outlives leaders and restarts", async () => {
+    const { cluster, id, changed, restarted } = await afterLeaderChanges({ leaseCheckpoint: true });
+    // Checkpoints came after 20, 40 and, of the next leader, 60 seconds.
+    expect(changed).toBeGreaterThan(TTL_SECONDS - 40 - 9);
+    expect(changed).toBeLessThan(TTL_SECONDS - 40 + 4);
+    expect(restarted).toBeGreaterThan(TTL_SECONDS - 60 - 9);
+    expect(restarted).toBeLessThan(TTL_SECONDS - 60 + 4);
+    // A renewal clears them everywhere.
+    const [member] = cluster.members;
+    await cluster.call<number>((context, done) => member!.server!.leaseRenew(id, context, done));
+    await cluster.crash(await cluster.elect());
+    expect(await secondsLeft(cluster, id)).toBeGreaterThan(TTL_SECONDS - 9);
+  });
+
+  test("without them a new leader counts anew", async () => {
+    const { changed, restarted } = await afterLeaderChanges({});
+    expect(changed).toBeGreaterThan(TTL_SECONDS - 9);
+    expect(restarted).toBeGreaterThan(TTL_SECONDS - 9);
+  });
+});
+
+describe("late heartbeats", () => {
+  const LATE =
+    "leader failed to send out heartbeat on time; took too long, leader is overloaded likely from slow disk";
+
+  function told(member: ClusterMember) {
+    return member.logger.events.filter(({ message }) => message === LATE);
+  }
+
+  test("of a leader in good health are none", async () => {
+    const { cluster, leader } = await started();
+    await putMany(cluster, leader, 50);
+    await cluster.clock.advanceSettled(5000);
+    expect(told(leader)).toEqual([]);
+  });
+
+  test("are told with the slow disk that caused them", async () => {
+    const { cluster, leader } = await started();
+    await cluster.clock.advanceSettled(500);
+    leader.syncDelayMs = 500;
+    await cluster.put(leader, "key", "value");
+    await cluster.clock.advanceSettled(1000);
+    const events = told(leader);
+    expect(events.length).toBeGreaterThan(0);
+    expect(events[0]!.fields).toMatchObject({
+      "heartbeat-interval": "100ms",
+      "expected-duration": "200ms",
+      cause: "slow disk",
+      took: "500ms",
+    });
+    expect(leader.metrics.value("etcd_server_heartbeat_send_failures_total")).toBe(events.length);
+  });
+
+  test("are told with the busy process that caused them", async () => {
+    const { cluster, leader } = await started();
+    await cluster.clock.advanceSettled(500);
+    leader.clock.pause();
+    await cluster.clock.advanceSettled(700);
+    leader.clock.resume();
+    await cluster.clock.advanceSettled(500);
+    const [event] = told(leader);
+    expect(event?.fields).toMatchObject({ cause: "busy process" });
+  });
+
+  test("a sync of more than a second is told by itself", async () => {
+    const { cluster, leader } = await started();
+    leader.syncDelayMs = 1100;
+    await cluster.put(leader, "key", "value").catch(() => undefined);
+    const slow = leader.logger.events.find(({ message }) => message === "slow fdatasync");
+    expect(slow?.fields).toMatchObject({ took: "1.1s", "expected-duration": "1s" });
   });
 });
 

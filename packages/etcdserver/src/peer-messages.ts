@@ -12,6 +12,7 @@
 import type { LogFields } from "@etcd-ts/base";
 import type { Message, Snapshot } from "@etcd-ts/raft";
 
+import type { Delay } from "./raft/loop-delays.ts";
 import type { MemberCore } from "./member-core.ts";
 import type { SnapshotImage } from "./server-api.ts";
 
@@ -38,6 +39,7 @@ export class PeerMessages {
     const { transport } = this.#core.ports;
     if (transport === undefined || messages.length === 0) return;
     const outgoing: Message[] = [];
+    let delay: Delay | undefined;
     const acknowledged = new Set<bigint>();
     for (let i = messages.length - 1; i >= 0; i--) {
       const message = messages[i]!;
@@ -49,7 +51,10 @@ export class PeerMessages {
       if (message.type === "MsgAppResp") {
         if (acknowledged.has(message.to)) continue;
         acknowledged.add(message.to);
-      } else if (message.type === "MsgHeartbeat") this.#observeHeartbeat(message.to);
+      } else if (message.type === "MsgHeartbeat") {
+        delay ??= this.#core.loop.delays.take();
+        this.#observeHeartbeat(message.to, delay);
+      }
       outgoing.push(message);
     }
     if (outgoing.length > 0) transport.send(outgoing.reverse());
@@ -60,7 +65,8 @@ export class PeerMessages {
     this.#heartbeatMs.clear();
   }
 
-  #observeHeartbeat(to: bigint): void {
+  /** @param delay - what took longest since the last heartbeats */
+  #observeHeartbeat(to: bigint, delay: Delay | undefined): void {
     const { ports, config, metrics } = this.#core;
     const nowMs = ports.clock.monotonicMs();
     const beforeMs = this.#heartbeatMs.get(to) ?? nowMs;
@@ -75,6 +81,9 @@ export class PeerMessages {
         "heartbeat-interval": `${config.heartbeatIntervalMs}ms`,
         "expected-duration": `${expectedMs}ms`,
         "exceeded-duration": `${exceededMs}ms`,
+        // Beyond what etcd tells: where to look.
+        cause: delay?.cause,
+        took: delay === undefined ? undefined : `${delay.tookMs}ms`,
       },
     );
     metrics.heartbeatFailures.inc();

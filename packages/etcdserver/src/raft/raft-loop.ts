@@ -38,6 +38,8 @@ import type {
 } from "@etcd-ts/raft";
 import type { WriteAheadLog } from "@etcd-ts/wal";
 
+import { LoopDelays } from "./loop-delays.ts";
+
 /** What the member does with the work of the core. */
 export interface RaftLoopHandlers {
   /** A turn's work is about to be taken: the last chance to add to it. */
@@ -83,6 +85,10 @@ export class RaftLoop {
   /** Whether something was applied that `advanced` has not been told of. */
   #hasApplied = false;
   #latestTickMs: number;
+  /** Why its messages may be late. */
+  readonly delays = new LoopDelays();
+  /** When the log last had what a `Ready` told it to keep. */
+  #storedMs = 0;
 
   constructor(parts: RaftLoopParts) {
     this.#parts = parts;
@@ -180,8 +186,10 @@ export class RaftLoop {
 
   #armTicker(): void {
     const { clock, tickMs, node, handlers } = this.#parts;
+    const dueMs = clock.monotonicMs() + tickMs;
     this.#ticker = clock.setTimer(tickMs, () => {
       this.#latestTickMs = clock.monotonicMs();
+      this.delays.note("busy process", this.#latestTickMs - dueMs);
       this.#armTicker();
       this.#guard(() => {
         node.tick();
@@ -223,7 +231,7 @@ export class RaftLoop {
         }
         const ready = node.ready();
         const work = this.#carryOut(ready);
-        if (work !== undefined) await work;
+        if (work !== undefined) await this.#timed(work);
         if (this.#isStopped) return;
         node.advance(ready);
         handlers.advanced();
@@ -231,6 +239,17 @@ export class RaftLoop {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Whatever is not the disk is a change of the configuration or a snapshot being applied. */
+  async #timed(work: Promise<void>): Promise<void> {
+    const { clock } = this.#parts;
+    const startMs = clock.monotonicMs();
+    this.#storedMs = startMs;
+    await work;
+    const nowMs = clock.monotonicMs();
+    this.delays.note("slow disk", this.#storedMs - startMs);
+    this.delays.note("slow apply", nowMs - this.#storedMs);
   }
 
   #carryOut(ready: Ready): Promise<void> | undefined {
@@ -278,14 +297,14 @@ export class RaftLoop {
   /** Undefined if there is nothing to wait for. */
   #store({ hardState, entries }: Pick<Ready, "hardState" | "entries">): Promise<void> | undefined {
     if (hardState === undefined && entries.length === 0) return undefined;
-    const { storage, wal } = this.#parts;
+    const { storage, wal, clock } = this.#parts;
+    // The log waits by itself where it must; if only the commit index moved, it need not.
     const saving = wal.save(hardState, entries);
     if (hardState !== undefined) storage.setHardState(hardState);
-    if (entries.length === 0) {
-      // The log waits by itself where it must; if only the commit index moved, it need not.
-      return saving;
-    }
-    return saving.then(() => storage.append(entries));
+    return saving.then(() => {
+      this.#storedMs = clock.monotonicMs();
+      if (entries.length > 0) storage.append(entries);
+    });
   }
 
   /**
