@@ -17,6 +17,33 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return ports;
 }
 
+/** Below those Linux gives to outgoing connections. */
+const QUIET_PORTS = [12_000, 32_000] as const;
+const ATTEMPTS_PER_PORT = 20;
+
+/**
+ * As `freePorts`, but none that an outgoing connection of another process may be given in the time
+ * before it is listened on.
+ */
+export async function quietPorts(count: number): Promise<readonly number[]> {
+  const [first, end] = QUIET_PORTS;
+  const ports = new Set<number>();
+  for (let left = count * ATTEMPTS_PER_PORT; ports.size < count; left--) {
+    if (left === 0) throw new Error("quietPorts: nearly all ports are taken");
+    const port = first + Math.floor(Math.random() * (end - first));
+    if (await isFree(port)) ports.add(port);
+  }
+  return [...ports];
+}
+
+function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
+}
+
 export async function freePort(): Promise<number> {
   const [port] = await freePorts(1);
   return port!;

@@ -1,18 +1,18 @@
-/** The client library against the reference; needs the binaries that `../run` builds. */
+/** The client library, and recovery, beside the reference; needs the binaries that `run` builds. */
 
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-const program = fileURLToPath(new URL("../bin/etcd", import.meta.url));
+const program = fileURLToPath(new URL("bin/etcd", import.meta.url));
 if (!existsSync(program)) throw new Error(`${program} is missing; tests/conformance/run builds it`);
 
 export default defineConfig({
-  root: fileURLToPath(new URL("../../..", import.meta.url)),
+  root: fileURLToPath(new URL("../..", import.meta.url)),
   resolve: { conditions: ["source"] },
   ssr: { resolve: { conditions: ["source"], externalConditions: ["source"] } },
   test: {
-    include: ["tests/conformance/client/**/*.reference.test.ts"],
+    include: ["tests/conformance/*/*.reference.test.ts"],
     testTimeout: 60_000,
   },
 });
