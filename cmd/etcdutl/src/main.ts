@@ -34,19 +34,23 @@ async function main(argv: readonly string[]): Promise<void> {
   else await run(commandLine);
 }
 
-function report(error: unknown): number {
+async function report(error: unknown): Promise<number> {
   if (error instanceof InterruptedError) {
     err("Error: interrupted; nothing was changed\n");
     return EXIT_INTERRUPTED;
   }
   if (!(error instanceof EtcdError)) throw error;
   err(`Error: ${error.message}\n`);
-  if (error instanceof CommandLineError) err(`Run '${lineOf(error.path)} --help' for usage.\n`);
-  else if (error instanceof CommandError) return error.exitCode;
-  return EXIT_ERROR;
+  if (error instanceof CommandLineError) {
+    err(`Run '${lineOf(error.path)} --help' for usage.\n`);
+    return EXIT_ERROR;
+  }
+  const { adviceFor } = await import("./advice.ts");
+  err(`Next: ${adviceFor(error)}\n`);
+  return error instanceof CommandError ? error.exitCode : EXIT_ERROR;
 }
 
 main(process.argv.slice(2)).then(
   () => exit(Number(process.exitCode ?? 0)),
-  (error: unknown) => exit(report(error)),
+  async (error: unknown) => exit(await report(error)),
 );

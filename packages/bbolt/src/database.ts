@@ -52,6 +52,11 @@ export class Database {
     return this.#engine.stats();
   }
 
+  /** What is wrong with the two meta pages as they are on disk; the file opens with one of them. */
+  metaProblems(): readonly string[] {
+    return this.#engine.metaProblems();
+  }
+
   /** Waits for a commit under way, rolls an open writer back, ends readers, gives up the file. */
   close(): Promise<void> {
     return this.#engine.close();

@@ -22,7 +22,7 @@ import {
 } from "./format.ts";
 import { Freelist } from "./freelist.ts";
 import { type Meta, encodeMeta } from "./meta.ts";
-import { initialise, readCurrentMeta, needsInitialising } from "./open.ts";
+import { initialise, metaProblems, readCurrentMeta, needsInitialising } from "./open.ts";
 import { Page } from "./page.ts";
 import { PageStore } from "./page-store.ts";
 import { loadFreelist } from "./reachable.ts";
@@ -137,6 +137,10 @@ export class Engine implements ReaderHost, WriterHost {
       cacheHits: this.store.hits,
       cacheMisses: this.store.misses,
     };
+  }
+
+  metaProblems(): string[] {
+    return metaProblems(this.#file, this.pageBytes);
   }
 
   async close(): Promise<void> {

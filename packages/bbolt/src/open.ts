@@ -9,8 +9,11 @@ import {
   FIRST_DATA_PAGE,
   KIND_FREELIST,
   KIND_LEAF,
+  KIND_META,
   PAGE_BYTES_MAX,
   PAGE_BYTES_MIN,
+  readUint16,
+  readUint64,
   writePageHeader,
 } from "./format.ts";
 import {
@@ -108,6 +111,26 @@ export function readCurrentMeta(file: DiskFile): Meta {
     );
   }
   return meta;
+}
+
+/**
+ * What is wrong with the meta pages, one text each. With one of two a file opens, but perhaps in the
+ * state before the last commit.
+ */
+export function metaProblems(file: DiskFile, pageBytes: number): string[] {
+  const problems: string[] = [];
+  for (const id of [0, 1]) {
+    const page = new Uint8Array(META_BYTES);
+    const got = file.read(page, id * pageBytes);
+    const fault = metaFault(page.subarray(0, got));
+    if (fault !== undefined) {
+      const { message } = invalidDatabase(fault, file.path, id * pageBytes);
+      problems.push(`meta page ${id}: ${message}; the state may be that before the last commit`);
+    } else if (readUint64(page, 0) !== id || readUint16(page, 8) !== KIND_META) {
+      problems.push(`meta page ${id}: its header is that of another page`);
+    }
+  }
+  return problems;
 }
 
 function secondMeta(head: Uint8Array, path: string, first: Meta): Meta | undefined {

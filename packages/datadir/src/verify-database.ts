@@ -103,12 +103,13 @@ export class DatabaseChecks {
   }
 
   async #checkPages(check: Check): Promise<string> {
+    for (const text of this.#database.metaProblems()) check.error(text);
     const { count, texts } = await pageProblems(this.#context, this.#database, this.#reader, 20);
     for (const text of texts) check.error(text);
     check.addUnnamed(count - texts.length);
     const { pageBytes } = this.#database;
     const pages = this.#reader.sizeBytes / pageBytes;
-    return `${pages} pages of ${pageBytes} bytes, ${this.#database.stats().freePages} free`;
+    return `${pages} pages of ${pageBytes} bytes`;
   }
 
   #checkBuckets(check: Check): string {
@@ -196,19 +197,26 @@ export class DatabaseChecks {
   }
 
   #checkAuth(check: Check): string {
-    const counts = { users: 0, roles: 0 };
+    const roles = new Set<string>();
+    const granted = new Set<string>();
+    let users = 0;
     this.#each("authUsers", UserCodec, check, (user, key) => {
-      counts.users++;
+      users++;
+      for (const role of user.roles) granted.add(role);
       if (stringFromUtf8(user.name) !== stringFromUtf8(key)) {
         check.error(`a user is kept under another's name: ${JSON.stringify(stringFromUtf8(key))}`);
       }
     });
     this.#each("authRoles", RoleCodec, check, (role, key) => {
-      counts.roles++;
+      roles.add(stringFromUtf8(role.name));
       if (stringFromUtf8(role.name) !== stringFromUtf8(key)) {
         check.error(`a role is kept under another's name: ${JSON.stringify(stringFromUtf8(key))}`);
       }
     });
+    for (const role of granted) {
+      if (!roles.has(role))
+        check.warn(`a user has role ${JSON.stringify(role)}, which does not exist`);
+    }
     const auth = this.#reader.bucket(bytesFromName("auth"));
     const enabled = auth?.get(bytesFromName("authEnabled"));
     if (enabled !== undefined && (enabled.length !== 1 || enabled[0]! > 1)) {
@@ -219,7 +227,7 @@ export class DatabaseChecks {
       check.error("authRevision is no 64-bit counter");
     }
     const state = enabled?.[0] === 1 ? "on" : "off";
-    return `${state}, ${counts.users} users, ${counts.roles} roles`;
+    return `${state}, ${users} users, ${roles.size} roles`;
   }
 
   #checkAlarms(check: Check): string {

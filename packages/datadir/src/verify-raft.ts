@@ -3,6 +3,7 @@
 import { CorruptionError, NULL_LOGGER, decodeMessage, hexFromID } from "@etcd-ts/base";
 import { LogMetadataSchema, generatedCodec } from "@etcd-ts/api";
 import { Cluster, MembershipError } from "@etcd-ts/etcdserver";
+import { ConfChangeCodec } from "@etcd-ts/raft";
 import type { Snapshot } from "@etcd-ts/raft";
 import { Snapshotter, WriteAheadLog } from "@etcd-ts/wal";
 import type { WalContents, WalSnapshot } from "@etcd-ts/wal";
@@ -130,8 +131,42 @@ function checkState(
   if (hardState.commit > lastIndex) {
     check.error(`commit index ${hardState.commit} is above the last entry, ${lastIndex}`);
   }
-  if (facts !== undefined) checkFacts(check, facts, startIndex, lastIndex, NodeID);
+  if (facts !== undefined) {
+    checkFacts(check, facts, startIndex, lastIndex, NodeID);
+    checkMembers(check, facts, membersByLog(log, start, facts.consistentIndex));
+  }
   return `member ${hexFromID(NodeID)} of cluster ${hexFromID(ClusterID)}, term ${hardState.term}, commit ${hardState.commit}, last index ${lastIndex}`;
+}
+
+/** Who is a member at an index, as the snapshot and the log behind it have it. */
+function membersByLog(
+  log: WalContents,
+  start: Snapshot | undefined,
+  index: number,
+): ReadonlySet<bigint> {
+  const { voters = [], learners = [] } = start?.metadata.confState ?? {};
+  const members = new Set<bigint>([...voters, ...learners]);
+  for (const entry of log.entries) {
+    if (entry.index > index || entry.type !== "EntryConfChange") continue;
+    const { type, nodeID } = decodeMessage(ConfChangeCodec, entry.data);
+    if (type === "ConfChangeRemoveNode") members.delete(nodeID);
+    else if (type !== "ConfChangeUpdateNode") members.add(nodeID);
+  }
+  return members;
+}
+
+function checkMembers(check: Check, facts: DatabaseFacts, byLog: ReadonlySet<bigint>): void {
+  // Databases from before 3.6 may keep their members in the snapshots alone.
+  if (facts.memberIDs.size === 0) return;
+  for (const id of byLog) {
+    if (facts.memberIDs.has(BigInt.asUintN(64, id))) continue;
+    check.error(`the log has member ${hexFromID(id)}, the database does not`);
+  }
+  const known = new Set([...byLog].map((id) => BigInt.asUintN(64, id)));
+  for (const id of facts.memberIDs) {
+    if (known.has(id)) continue;
+    check.error(`the database has member ${hexFromID(id)}, the log does not`);
+  }
 }
 
 /** The database against the log. */

@@ -10,6 +10,7 @@ const CODES: { readonly [errno: string]: DiskErrorCode } = {
   EEXIST: "EXISTS",
   ENOSPC: "NO_SPACE",
   EDQUOT: "NO_SPACE",
+  EFBIG: "NO_SPACE",
   EACCES: "ACCESS_DENIED",
   EPERM: "ACCESS_DENIED",
   EROFS: "ACCESS_DENIED",
