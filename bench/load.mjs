@@ -123,11 +123,13 @@ async function fill() {
   const bytes = field(2, value(job.valueBytes));
   const connections = await open(job.urls, job.connections);
   let i = 0;
-  job.requests = Math.ceil(job.keys / 100);
+  // A call has to fit a window of 64 KiB.
+  const keysPerCall = job.keysPerCall ?? 100;
+  job.requests = Math.ceil(job.keys / keysPerCall);
   job.secondsMax = 300;
   return closedLoop(connections, () => {
     const puts = [];
-    for (let k = 0; k < 100 && i < job.keys; k++, i++) {
+    for (let k = 0; k < keysPerCall && i < job.keys; k++, i++) {
       puts.push(field(2, field(2, field(1, keyOf(job.prefix, i)), bytes)));
     }
     return { path: TXN, payload: message(...puts) };
