@@ -69,8 +69,8 @@ describe("readCommandLine()", () => {
       "AllowedCNs and AllowedHostnames are mutually exclusive",
     ],
     [
-      ["--discovery-cert=a.pem"],
-      "--discovery-cert is a flag of etcd that etcd-ts has not built yet",
+      ["--discovery-proxy=http://a"],
+      "--discovery-proxy is a flag of etcd that etcd-ts has not built yet",
     ],
     [["--auto-compaction-mode=x"], 'unknown auto-compaction-mode "x"'],
     [["--log-format=x"], "unknown log format: x, supported values json, console"],
@@ -102,7 +102,7 @@ describe("readCommandLine()", () => {
 
   test("accepts an unbuilt flag at its default", () => {
     expect(() =>
-      read(["--auth-token=simple", "--discovery-cert=", "--enable-pprof=false"]),
+      read(["--auth-token=simple", "--discovery-proxy=", "--enable-pprof=false"]),
     ).not.toThrow();
   });
 
@@ -128,6 +128,18 @@ describe("readCommandLine()", () => {
     expect(() => read(["--discovery-token=t"])).toThrow(
       "both --discovery-token and --discovery-endpoints must be set",
     );
+  });
+
+  test.each([
+    [[], undefined],
+    [["--discovery-insecure-transport=false"], {}],
+    [["--discovery-insecure-skip-tls-verify"], { insecureSkipVerify: true }],
+    [["--discovery-cacert=ca.pem"], { caFile: "ca.pem" }],
+    [["--discovery-cert=c.pem", "--discovery-key=k.pem"], { certFile: "c.pem", keyFile: "k.pem" }],
+  ])("discovery uses TLS with %j", (words, tls) => {
+    const { config } = read(["--discovery-token=t", "--discovery-endpoints=a:1", ...words]);
+    const none = { certFile: "", keyFile: "", caFile: "", insecureSkipVerify: false };
+    expect(config.discovery!.tls).toEqual(tls === undefined ? undefined : { ...none, ...tls });
   });
 
   test("takes experimental spellings, with a warning", () => {
@@ -217,7 +229,7 @@ peer-transport-security:
     ["- a", "expected a mapping"],
     ["a: b: c", "etcd.conf.yml"],
     ["max-txn-ops: many", "parse error"],
-    ["discovery-config: {client: {secure: {cert: a}}}", "--discovery-cert is a flag of etcd"],
+    ["discovery-proxy: a", "--discovery-proxy is a flag of etcd"],
     ["listen-client-urls: http://127.0.0.1:1", "--advertise-client-urls is required"],
   ])("refuses %j", (text, message) => {
     expect(() => readFile(text)).toThrow(message);

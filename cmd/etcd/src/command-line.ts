@@ -329,7 +329,21 @@ function discoveryFromFlags(values: Values): DiscoverySettings | undefined {
     keepaliveTimeoutMs: values["discovery-keepalive-timeout"],
     username: colon < 0 ? user : user.slice(0, colon),
     password: colon < 0 ? password : user.slice(colon + 1),
+    tls: discoveryTLS(values),
   };
+}
+
+/** Any of its flags asks for TLS. */
+function discoveryTLS(values: Values): DiscoverySettings["tls"] {
+  const tls = {
+    certFile: values["discovery-cert"],
+    keyFile: values["discovery-key"],
+    caFile: values["discovery-cacert"],
+    insecureSkipVerify: values["discovery-insecure-skip-tls-verify"],
+  };
+  const isGiven = tls.certFile !== "" || tls.keyFile !== "" || tls.caFile !== "";
+  const isWanted = isGiven || tls.insecureSkipVerify || !values["discovery-insecure-transport"];
+  return isWanted ? tls : undefined;
 }
 
 function required(flag: FlagName, urls: readonly ListenURL[]): readonly ListenURL[] {

@@ -36,6 +36,18 @@ export interface DiscoverySettings {
   /** Empty without authentication. */
   readonly username: string;
   readonly password: string;
+  /** Endpoints without a scheme use TLS if this is given; `https://` ones always do. */
+  readonly tls: DiscoveryTLS | undefined;
+}
+
+/** Paths of PEM files, empty where nothing was given. */
+export interface DiscoveryTLS {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Empty: the authorities of the system. */
+  readonly caFile: string;
+  /** Accepts any certificate. For tests only. */
+  readonly insecureSkipVerify: boolean;
 }
 
 export interface EmbedConfig {

@@ -1,7 +1,10 @@
 /** Members that find each other: through another cluster, and through DNS. */
 
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { MemoryLogger, NULL_LOGGER } from "@etcd-ts/base";
 import { Client } from "@etcd-ts/client";
 import { afterEach, describe, expect, test } from "vitest";
@@ -10,15 +13,18 @@ import type { DiscoverySettings, EmbedConfig } from "../config.ts";
 import { startEtcd } from "../etcd.ts";
 import type { Etcd, EtcdSettings } from "../etcd.ts";
 import { parseListenURLs } from "../listen-url.ts";
+import { CertificateFixture } from "../tls/tls-fixture.ts";
 import { clusterFromDNS } from "./dns-cluster.ts";
 import { DNSServer } from "./dns-server-fixture.ts";
 import type { Zone } from "./dns-server-fixture.ts";
 import { nodeNames } from "./names.ts";
 
 const open: { stop(): Promise<unknown> }[] = [];
+const directories: string[] = [];
 
 afterEach(async () => {
   await Promise.all(open.splice(0).map((part) => part.stop()));
+  for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true });
 });
 
 async function freePort(): Promise<number> {
@@ -54,10 +60,11 @@ describe("v3 discovery", () => {
       keepaliveTimeoutMs: 6000,
       username: "",
       password: "",
+      tls: undefined,
     };
   }
 
-  async function join(service: Etcd, name: string, more: EtcdSettings = {}): Promise<Etcd> {
+  async function joined(service: Etcd, name: string, more: EtcdSettings = {}): Promise<Etcd> {
     const peer = `http://127.0.0.1:${await freePort()}`;
     return started({
       name,
@@ -72,7 +79,7 @@ describe("v3 discovery", () => {
     const service = await started({});
     const registry = clientOf(service);
     await registry.kv.put(sizeKey, "3");
-    const members = await Promise.all(["a", "b", "c"].map((name) => join(service, name)));
+    const members = await Promise.all(["a", "b", "c"].map((name) => joined(service, name)));
     const listed = await clientOf(members[0]!).cluster.list();
     expect(listed.members.map(({ name }) => name).sort()).toEqual(["a", "b", "c"]);
     await clientOf(members[1]!).kv.put("k", "v");
@@ -82,7 +89,7 @@ describe("v3 discovery", () => {
     const registered = await registry.kv.get("/_etcd/registry/abc/members", { prefix: true });
     const ids = registered.kvs.map(({ key }) => Buffer.from(key).toString().split("/").at(-1));
     expect(ids.sort()).toEqual(listed.members.map(({ ID }) => ID.toString(16)).sort());
-    await expect(join(service, "d")).rejects.toThrow(
+    await expect(joined(service, "d")).rejects.toThrow(
       "failed to join discovery cluster (discovery: cluster is full)",
     );
   });
@@ -94,7 +101,7 @@ describe("v3 discovery", () => {
   ])("with %j as its size is refused", async (size, message) => {
     const service = await started({});
     if (size !== undefined) await clientOf(service).kv.put(sizeKey, size);
-    await expect(join(service, "a")).rejects.toThrow(
+    await expect(joined(service, "a")).rejects.toThrow(
       `failed to join discovery cluster (${message})`,
     );
   });
@@ -106,11 +113,94 @@ describe("v3 discovery", () => {
     const logger = new MemoryLogger();
     await registry.kv.put("/_etcd/registry/abc/members/1", "no equals sign");
     await registry.kv.put("/_etcd/registry/abc/members/2", "b=ftp://127.0.0.1:1");
-    await expect(join(service, "a", { logger })).rejects.toThrow("discovery: invalid peer URL");
+    await expect(joined(service, "a", { logger })).rejects.toThrow("discovery: invalid peer URL");
     expect(logger.events.map(({ message }) => message)).toContain(
       "invalid peer info returned from discovery service",
     );
   });
+
+  test("a service that cannot be reached, or breaks off midway, is asked again", async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), "etcd-discovery-"));
+    directories.push(dataDir);
+    const service = { dataDir, listenClientURLs: `http://127.0.0.1:${await freePort()}` };
+    const logger = new MemoryLogger();
+    const retries = (): unknown[] =>
+      logger.events
+        .filter(({ message }) => message === "retry connecting to discovery service")
+        .map(({ fields }) => fields["backoff"]);
+    const away = { endpoints: [service.listenClientURLs] } as unknown as Etcd;
+    const a = joined(away, "a", { logger });
+    await expect.poll(() => retries().length, { timeout: 10_000 }).toBeGreaterThan(0);
+    const first = await started(service);
+    await clientOf(first).kv.put(sizeKey, "2");
+    const waits = (): boolean =>
+      logger.events.some(({ message }) => message === "waiting for peers from discovery service");
+    await expect.poll(waits, { timeout: 20_000 }).toBe(true);
+    await first.stop();
+    const again = await started(service);
+    const b = joined(again, "b");
+    const [one, two] = await Promise.all([a, b]);
+    expect(retries()[0]).toBe("2s");
+    const { members } = await clientOf(one).cluster.list();
+    expect(members.map(({ name }) => name).sort()).toEqual(["a", "b"]);
+    expect(two.server.facts().clusterID).toBe(one.server.facts().clusterID);
+  }, 60_000);
+
+  test("a user is logged in, and refused with a wrong password", async () => {
+    const service = await started({});
+    const root = clientOf(service);
+    await root.kv.put(sizeKey, "1");
+    for (const [name, role] of [
+      ["root", "root"],
+      ["registrar", "registrar"],
+    ] as const) {
+      await root.auth.userAdd(name, "secret");
+      await root.auth.roleAdd(role);
+      await root.auth.userGrantRole(name, role);
+    }
+    await root.auth.roleGrantPermission("registrar", "READWRITE", "/_etcd/registry/", {
+      prefix: true,
+    });
+    await root.auth.enable();
+    const as = (password: string): EtcdSettings => ({
+      discovery: { ...settings(service), username: "registrar", password },
+    });
+    await expect(joined(service, "a", as("guessed"))).rejects.toThrow(
+      "etcdserver: authentication failed, invalid user ID or password",
+    );
+    const member = await joined(service, "a", as("secret"));
+    expect(member.server.facts().isLeader).toBe(true);
+  });
+
+  test("TLS: with a certificate of its own, once it is a good one", async () => {
+    const certificates = await CertificateFixture.make();
+    open.push({ stop: async () => certificates.remove() });
+    const service = await started({
+      listenClientURLs: `https://127.0.0.1:${await freePort()}`,
+      clientSecurity: certificates.security("good"),
+    });
+    const { caFile } = certificates;
+    const tls = { ...certificates.files("good"), caFile, insecureSkipVerify: false };
+    const registry = new Client({ endpoints: service.endpoints, tls, timeoutMs: 10_000 });
+    open.push({ stop: () => registry.close() });
+    await registry.kv.put(sizeKey, "1");
+    const endpoints = service.endpoints.map((url) => url.replace("https://", ""));
+    const using = (files: DiscoverySettings["tls"]): EtcdSettings => ({
+      discovery: { ...settings(service), endpoints, tls: files },
+    });
+    const missing = `${caFile}.missing`;
+    await expect(joined(service, "a", using({ ...tls, caFile: missing }))).rejects.toThrow(missing);
+    const logger = new MemoryLogger();
+    certificates.write("renewed", certificates.pair("otherAuthority"));
+    const renewed = { ...tls, ...certificates.files("renewed") };
+    const joining = joined(service, "a", { ...using(renewed), logger });
+    const refused = (): boolean =>
+      logger.events.some(({ message }) => message === "retry connecting to discovery service");
+    await expect.poll(refused, { timeout: 10_000 }).toBe(true);
+    certificates.write("renewed", certificates.pair("good"));
+    const member = await joining;
+    expect(member.server.facts().isLeader).toBe(true);
+  }, 30_000);
 
   test.each([
     [{ token: "" }, "both --discovery-token and --discovery-endpoints must be set"],

@@ -8,7 +8,8 @@
 
 import { EtcdError, sleep, stringFromUtf8 } from "@etcd-ts/base";
 import type { Clock, LogFields, Logger } from "@etcd-ts/base";
-import { Client } from "@etcd-ts/client";
+import { checkTlsOptions, Client } from "@etcd-ts/client";
+import { RPC_ERRORS } from "@etcd-ts/api";
 import type { KeyValue } from "@etcd-ts/api";
 import { MembershipError, parseInitialCluster } from "@etcd-ts/etcdserver";
 import type { DiscoverySettings } from "../config.ts";
@@ -63,8 +64,11 @@ export async function joinThroughDiscovery(
   self: string,
   ports: { readonly logger: Logger; readonly clock: Clock },
 ): Promise<string> {
+  // What is wrong with the files stays wrong however often the service is asked.
+  if (settings.tls !== undefined) await checkTlsOptions(settings.tls);
   const client = new Client({
     endpoints: settings.endpoints,
+    ...(settings.tls === undefined ? {} : { tls: settings.tls }),
     dialTimeoutMs: settings.dialTimeoutMs,
     timeoutMs: settings.requestTimeoutMs,
     keepaliveTimeMs: settings.keepaliveTimeMs,
@@ -207,7 +211,7 @@ class Registry {
         this.#failures = 0;
         return result;
       } catch (error) {
-        if (!(error instanceof EtcdError) || error instanceof DiscoveryError) throw error;
+        if (!(error instanceof EtcdError) || isFinal(error)) throw error;
         await this.#backOff(step, error);
       }
     }
@@ -224,6 +228,11 @@ class Registry {
     });
     await sleep(this.#clock, seconds * 1000);
   }
+}
+
+/** Whether asking again would change nothing. */
+function isFinal(error: EtcdError): boolean {
+  return error instanceof DiscoveryError || error.code === RPC_ERRORS.authFailed.code;
 }
 
 function inOrder({ members }: Standing): Registration[] {
