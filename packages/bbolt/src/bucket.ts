@@ -24,7 +24,7 @@ import {
 import { BranchNode, BucketValue, type LeafNode, type TreeNode, nodeFromPage } from "./node.ts";
 import { Page, parsePage } from "./page.ts";
 import type { PageStore } from "./page-store.ts";
-import type { Bucket, Cursor } from "./types.ts";
+import type { Bucket, Cursor, SortedRun } from "./types.ts";
 
 /** What a bucket needs of its transaction. */
 export interface TreeContext {
@@ -105,6 +105,17 @@ export class TreeBucket implements Bucket {
       leaf.replaceAt(i, value);
     } else leaf.insertAt(i, key, value);
     this.version++;
+  }
+
+  append(run: SortedRun): void {
+    this.#assertWritable();
+    if (run.count === 0) return;
+    const first = run.key(0);
+    const leaf = this.#leafNodeOf(first);
+    const isAbove =
+      leaf === this.#lastLeaf && (leaf.count === 0 || leaf.compareKeyAt(leaf.count - 1, first) < 0);
+    if (isAbove && leaf.takeRun(run)) this.version++;
+    else for (let i = 0; i < run.count; i++) this.put(run.key(i), run.value(i));
   }
 
   delete(key: Uint8Array): void {

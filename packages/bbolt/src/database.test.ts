@@ -18,6 +18,7 @@ import {
   Database,
   type DatabaseOptions,
   type ReadTransaction,
+  type SortedRun,
   type Transaction,
   type WriteTransaction,
   check,
@@ -83,6 +84,12 @@ type Step =
       readonly count: number;
     }
   | {
+      readonly kind: "appendRow";
+      readonly place: number;
+      readonly key: number;
+      readonly count: number;
+    }
+  | {
       readonly kind: "deleteRow";
       readonly place: number;
       readonly key: number;
@@ -122,6 +129,15 @@ const arbitraryStep: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({ kind: fc.constant("putRow" as const), place, key, count: fc.nat(120) }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("appendRow" as const),
+      place,
+      key,
+      count: fc.nat(120),
+    }),
   },
   {
     weight: 4,
@@ -344,7 +360,10 @@ class World {
   }
 
   changeEntries(
-    step: Extract<Step, { kind: "put" | "putRow" | "deleteRow" | "sweep" | "setSequence" }>,
+    step: Extract<
+      Step,
+      { kind: "put" | "putRow" | "appendRow" | "deleteRow" | "sweep" | "setSequence" }
+    >,
     bucket: Bucket,
     model: Model,
   ): void {
@@ -361,6 +380,14 @@ class World {
           putOne(bucket, model, step.key + i, valueBytes(i, (i * 7) % 90));
         }
         return;
+      case "appendRow": {
+        const run = new Row(step.key, step.count);
+        bucket.append(run);
+        for (let i = 0; i < run.count; i++) {
+          model.entries.set(latin1FromBytes(run.key(i)), run.value(i));
+        }
+        return;
+      }
       case "deleteRow":
         for (let i = 0; i < step.count; i++) deleteOne(bucket, model, step.key + i);
         return;
@@ -371,6 +398,42 @@ class World {
 }
 
 const NOT_FOUND = emptyModel();
+
+/** Entries above all others, though not always above those of another row. */
+class Row implements SortedRun {
+  readonly count: number;
+  readonly #first: number;
+
+  constructor(first: number, count: number) {
+    this.#first = first;
+    this.count = count;
+  }
+
+  key(i: number): Uint8Array {
+    const n = this.#first + i;
+    return bytesFromLatin1(`8-${String(n).padStart(6, "0")}${"\u00ff".repeat(n % 53)}`);
+  }
+
+  value(i: number): Uint8Array {
+    return valueBytes(i, (this.#first + i * 7) % 300);
+  }
+
+  keyBytes(i: number): number {
+    return this.key(i).length;
+  }
+
+  valueBytes(i: number): number {
+    return this.value(i).length;
+  }
+
+  copyKey(i: number, target: Uint8Array, at: number): void {
+    target.set(this.key(i), at);
+  }
+
+  copyValue(i: number, target: Uint8Array, at: number): void {
+    target.set(this.value(i), at);
+  }
+}
 
 function putOne(bucket: Bucket, model: Model, n: number, value: Uint8Array): void {
   const bytes = keyBytes(n);

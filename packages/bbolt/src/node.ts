@@ -23,6 +23,7 @@ import {
   writeUint64,
 } from "./format.ts";
 import type { Page } from "./page.ts";
+import type { SortedRun } from "./types.ts";
 
 /** The value of a leaf entry that is a nested bucket: its header, and its page if it is inline. */
 export class BucketValue {
@@ -65,7 +66,8 @@ export class LeafNode {
   /** Set by commit. */
   parts: readonly NodePart[] | undefined;
   readonly #base: Page | undefined;
-  /** A number is a position in `#base`. */
+  #run: SortedRun | undefined;
+  /** A number is a position in `#base`; a negative one, its complement is one in `#run`. */
   #entries: (number | LeafEntry)[] = [];
 
   /** @param base - a leaf page to lie over */
@@ -97,31 +99,50 @@ export class LeafNode {
 
   compareKeyAt(i: number, key: Uint8Array): number {
     const entry = this.#entries[i]!;
-    if (typeof entry === "number") return this.#base!.compareKeyAt(entry, key);
-    return compareBytes(entry.key, key);
+    if (typeof entry !== "number") return compareBytes(entry.key, key);
+    if (entry < 0) return compareBytes(this.#run!.key(~entry), key);
+    return this.#base!.compareKeyAt(entry, key);
   }
 
   keyAt(i: number): Uint8Array {
     const entry = this.#entries[i]!;
-    return typeof entry === "number" ? this.#base!.keyAt(entry) : entry.key;
+    if (typeof entry !== "number") return entry.key;
+    return entry < 0 ? this.#run!.key(~entry) : this.#base!.keyAt(entry);
   }
 
   valueAt(i: number): Uint8Array {
     const entry = this.#entries[i]!;
-    if (typeof entry === "number") return this.#base!.valueAt(entry);
+    if (typeof entry === "number") {
+      return entry < 0 ? this.#run!.value(~entry) : this.#base!.valueAt(entry);
+    }
     return entry.value instanceof BucketValue ? entry.value.bytes : entry.value;
   }
 
   isBucketAt(i: number): boolean {
     const entry = this.#entries[i]!;
-    if (typeof entry === "number") return this.#base!.isBucketAt(entry);
+    if (typeof entry === "number") return entry >= 0 && this.#base!.isBucketAt(entry);
     return entry.value instanceof BucketValue;
   }
 
   entryBytesAt(i: number): number {
     const entry = this.#entries[i]!;
-    if (typeof entry === "number") return this.#base!.entryBytesAt(entry);
-    return ELEMENT_BYTES + entry.key.length + lengthOf(entry.value);
+    if (typeof entry !== "number") return ELEMENT_BYTES + entry.key.length + lengthOf(entry.value);
+    if (entry >= 0) return this.#base!.entryBytesAt(entry);
+    const run = this.#run!;
+    return ELEMENT_BYTES + run.keyBytes(~entry) + run.valueBytes(~entry);
+  }
+
+  /** Lays a run behind the last entry, whose key is below all of it; false if there is one. */
+  takeRun(run: SortedRun): boolean {
+    if (this.#run !== undefined) return false;
+    this.#run = run;
+    let bytes = 0;
+    for (let i = 0; i < run.count; i++) {
+      this.#entries.push(~i);
+      bytes += ELEMENT_BYTES + run.keyBytes(i) + run.valueBytes(i);
+    }
+    this.sizeBytes += bytes;
+    return true;
   }
 
   insertAt(i: number, key: Uint8Array, value: LeafValue): void {
@@ -157,7 +178,10 @@ export class LeafNode {
     for (let i = start; i < end; i++, element += ELEMENT_BYTES) {
       const entry = this.#entries[i]!;
       if (typeof entry === "number") {
-        at = this.#base!.copyEntry(entry, target, element, at);
+        at =
+          entry < 0
+            ? copyRunEntry(this.#run!, ~entry, target, element, at)
+            : this.#base!.copyEntry(entry, target, element, at);
         continue;
       }
       const isBucket = entry.value instanceof BucketValue;
@@ -179,6 +203,24 @@ export class LeafNode {
     const bytes = this.valueAt(i);
     return { key: this.keyAt(i), value: this.isBucketAt(i) ? new BucketValue(bytes) : bytes };
   }
+}
+
+/** As `Page.copyEntry`. */
+function copyRunEntry(
+  run: SortedRun,
+  i: number,
+  target: Uint8Array,
+  element: number,
+  at: number,
+): number {
+  const keyBytes = run.keyBytes(i);
+  const valueBytes = run.valueBytes(i);
+  writeUint32(target, element + 4, at - element);
+  writeUint32(target, element + 8, keyBytes);
+  writeUint32(target, element + 12, valueBytes);
+  run.copyKey(i, target, at);
+  run.copyValue(i, target, at + keyBytes);
+  return at + keyBytes + valueBytes;
 }
 
 export class BranchNode {

@@ -68,12 +68,31 @@ export interface Cursor {
   delete(): void;
 }
 
+/**
+ * Entries in key order that their owner keeps in a form of its own. They must not change until the
+ * transaction has ended.
+ */
+export interface SortedRun {
+  readonly count: number;
+  key(i: number): Uint8Array;
+  value(i: number): Uint8Array;
+  keyBytes(i: number): number;
+  valueBytes(i: number): number;
+  copyKey(i: number, target: Uint8Array, at: number): void;
+  copyValue(i: number, target: Uint8Array, at: number): void;
+}
+
 /** A sorted map from keys (1 to 32768 bytes) to values, or to buckets nested in it. */
 export interface Bucket {
   /** Undefined if there is no such key or it is a nested bucket. */
   get(key: Uint8Array): Uint8Array | undefined;
   /** @throws {DatabaseError} KEY_REQUIRED, KEY_TOO_LARGE, VALUE_TOO_LARGE, INCOMPATIBLE_VALUE */
   put(key: Uint8Array, value: Uint8Array): void;
+  /**
+   * As `put` for each entry of a run; made for runs above all keys of the bucket, which then cost
+   * nothing but their copies into pages.
+   */
+  append(run: SortedRun): void;
   /** Fine if there is no such key. @throws {DatabaseError} INCOMPATIBLE_VALUE for a bucket */
   delete(key: Uint8Array): void;
   cursor(): Cursor;

@@ -15,7 +15,12 @@ import {
 import type { DataDirectoryContext } from "./context.ts";
 import type { Progress } from "./progress.ts";
 
-const NO_LEASES = { attach: () => undefined, detach: () => undefined, leaseOf: () => 0n };
+const NO_LEASES = {
+  isEmpty: true,
+  attach: () => undefined,
+  detach: () => undefined,
+  leaseOf: () => 0n,
+};
 
 export type Change =
   | readonly ["put", key: string, value: string]

@@ -66,6 +66,10 @@ export class MapLeaseBook implements LeaseBook {
     if (this.#leases.get(key) === leaseID) this.#leases.delete(key);
   }
 
+  get isEmpty(): boolean {
+    return this.#leases.size === 0;
+  }
+
   leaseOf(key: string): bigint {
     return this.#leases.get(key) ?? 0n;
   }

@@ -340,6 +340,10 @@ export class Lessor implements LeaseBook {
     this.#leaseByKey.delete(key);
   }
 
+  get isEmpty(): boolean {
+    return this.#leaseByKey.size === 0;
+  }
+
   leaseOf(key: string): bigint {
     return this.#leaseByKey.get(key)?.id ?? 0n;
   }

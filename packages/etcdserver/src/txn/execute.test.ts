@@ -41,6 +41,7 @@ import {
 const NO_LEASES: LeaseBook = {
   attach: () => undefined,
   detach: () => undefined,
+  isEmpty: true,
   leaseOf: () => 0n,
 };
 /** Lease 1 exists, no other. */

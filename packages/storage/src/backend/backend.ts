@@ -31,7 +31,8 @@ import { backendMetrics } from "./metrics.ts";
 import type { BackendMetrics } from "./metrics.ts";
 import { BackendSnapshot } from "./snapshot.ts";
 import { ChangeCursor, WriteBuffer } from "./write-buffer.ts";
-import type { BucketBuffer } from "./write-buffer.ts";
+import type { ChangeLayer } from "./write-buffer.ts";
+import type { RevisionLog } from "./revision-log.ts";
 
 /** etcd's `--backend-batch-interval` when it is not set. */
 export const BATCH_INTERVAL_MS = 100;
@@ -151,6 +152,18 @@ export class Backend {
     this.#change(bucket, key, value);
   }
 
+  /**
+   * As `put` for the next record of the `key` bucket: its revision is above all there are. The
+   * caller writes the record's `bytes` bytes to the `block` of the result, from its `offset` on,
+   * before anything else happens.
+   */
+  appendRecord(main: number, sub: number, isTombstone: boolean, bytes: number): RevisionLog {
+    this.#beforeChange();
+    const records = this.#buffer.appendRecord(main, sub, isTombstone, bytes);
+    this.#commitIfFull();
+    return records;
+  }
+
   /** Fine if the key is missing. */
   delete(bucket: BucketName, key: Uint8Array): void {
     this.#change(bucket, key, undefined);
@@ -158,13 +171,8 @@ export class Backend {
 
   /** The value, which must not be modified; undefined if the key is missing. */
   get(bucket: BucketName, key: Uint8Array): Uint8Array | undefined {
-    const newest = this.#buffer.bucket(bucket);
-    const frozen = this.#frozen?.bucket(bucket);
-    if (newest !== undefined || frozen !== undefined) {
-      const change = newest?.get(key) ?? frozen?.get(key);
-      if (change !== undefined) return change.value;
-    }
-    return this.#committedBucket(bucket)?.get(key);
+    const change = this.#buffer.get(bucket, key) ?? this.#frozen?.get(bucket, key);
+    return change === undefined ? this.#committedBucket(bucket)?.get(key) : change.value;
   }
 
   /**
@@ -175,13 +183,15 @@ export class Backend {
    * @returns as `get`; good until the bucket changes or the turn ends
    */
   finder(bucket: BucketName, isPassing: boolean): (key: Uint8Array) => Uint8Array | undefined {
-    const newest = this.#buffer.bucket(bucket);
-    const frozen = this.#frozen?.bucket(bucket);
+    const layers = this.#layers(bucket);
     const committed = this.#committedBucket(bucket);
     const cursor = isPassing ? committed?.passingCursor() : committed?.cursor();
     return (key) => {
-      const change = newest?.get(key) ?? frozen?.get(key);
-      return change === undefined ? cursor?.find(key) : change.value;
+      for (const layer of layers) {
+        const change = layer.get(key);
+        if (change !== undefined) return change.value;
+      }
+      return cursor?.find(key);
     };
   }
 
@@ -238,12 +248,10 @@ export class Backend {
   }
 
   /** Changes that are not in the file yet, the newest first. */
-  #layers(bucket: BucketName): BucketBuffer[] {
-    const layers: BucketBuffer[] = [];
-    for (const buffer of [this.#buffer, this.#frozen]) {
-      const layer = buffer?.bucket(bucket);
-      if (layer !== undefined && layer.size > 0) layers.push(layer);
-    }
+  #layers(bucket: BucketName): ChangeLayer[] {
+    const layers: ChangeLayer[] = [];
+    this.#buffer.addLayers(bucket, layers);
+    this.#frozen?.addLayers(bucket, layers);
     return layers;
   }
 
@@ -363,6 +371,10 @@ export class Backend {
   #change(bucket: BucketName, key: Uint8Array, value: Uint8Array | undefined): void {
     this.#beforeChange();
     this.#buffer.set(bucket, key, value);
+    this.#commitIfFull();
+  }
+
+  #commitIfFull(): void {
     if (this.#buffer.changes >= this.#batchLimit || this.#buffer.bytes >= BATCH_BYTES_MAX) {
       void this.commit();
     }
@@ -545,7 +557,7 @@ function openDatabase(options: BackendOptions, path: string): Promise<Database> 
 /** Walks the file and the buffers above it together; a buffer's change hides the file's record. */
 function mergeScan(
   cursor: Cursor | undefined,
-  layers: readonly BucketBuffer[],
+  layers: readonly ChangeLayer[],
   begin: Uint8Array,
   end: Uint8Array | undefined,
   visit: (key: Uint8Array, value: Uint8Array) => boolean,

@@ -13,6 +13,12 @@ export async function fillTransaction(
   clock: Clock,
 ): Promise<void> {
   const slice = new Slice(clock);
+  const { records } = buffer;
+  if (records !== undefined) {
+    const bucket = transaction.createBucketIfNotExists(BUCKETS.get("key")!);
+    bucket.fillPercent = KEY_BUCKET_FILL_PERCENT;
+    bucket.append(records);
+  }
   for (const [name, changes] of buffer.buckets()) {
     const bucket = transaction.createBucketIfNotExists(BUCKETS.get(name)!);
     if (name === "key") bucket.fillPercent = KEY_BUCKET_FILL_PERCENT;

@@ -10,6 +10,7 @@
 
 import { compareBytes, latin1FromBytes } from "@etcd-ts/base";
 import type { BucketName } from "./bucket.ts";
+import { RevisionLog } from "./revision-log.ts";
 
 export interface Change {
   readonly key: Uint8Array;
@@ -17,11 +18,21 @@ export interface Change {
   readonly value: Uint8Array | undefined;
 }
 
+/** Changes of one bucket in key order. */
+export interface ChangeLayer {
+  readonly size: number;
+  get(key: Uint8Array): Change | undefined;
+  /** The change at a position in key order; undefined past the end. */
+  at(position: number): Change | undefined;
+  /** Position of the first change at or after `key`. */
+  lowerBound(key: Uint8Array): number;
+}
+
 /**
  * Changes of one bucket. Keys that come in order, as new revisions do, are kept as a list; the
  * first that does not turns the list into a map.
  */
-export class BucketBuffer {
+export class BucketBuffer implements ChangeLayer {
   #changes: Change[] = [];
   #byName: Map<string, Change> | undefined;
   #names: string[] = [];
@@ -58,14 +69,12 @@ export class BucketBuffer {
     return change !== undefined && compareBytes(change.key, key) === 0 ? change : undefined;
   }
 
-  /** The change at a position in key order; undefined past the end. */
   at(position: number): Change | undefined {
     if (this.#byName === undefined) return this.#changes[position];
     const name = this.#ordered()[position];
     return name === undefined ? undefined : this.#byName.get(name);
   }
 
-  /** Position of the first change at or after `key`. */
   lowerBound(key: Uint8Array): number {
     if (this.#byName === undefined) return this.#lowerBoundInList(key);
     const name = latin1FromBytes(key);
@@ -119,6 +128,8 @@ export class BucketBuffer {
 
 export class WriteBuffer {
   readonly #buckets = new Map<BucketName, BucketBuffer>();
+  /** New records of the `key` bucket; the other changes to it hide them. */
+  #records: RevisionLog | undefined;
   #changes = 0;
   #bytes = 0;
 
@@ -133,11 +144,25 @@ export class WriteBuffer {
   }
 
   get isEmpty(): boolean {
-    return this.#buckets.size === 0;
+    return this.#buckets.size === 0 && this.#records === undefined;
   }
 
-  bucket(name: BucketName): BucketBuffer | undefined {
-    return this.#buckets.get(name);
+  get records(): RevisionLog | undefined {
+    return this.#records;
+  }
+
+  get(bucket: BucketName, key: Uint8Array): Change | undefined {
+    const change = this.#buckets.get(bucket)?.get(key);
+    if (change !== undefined || bucket !== "key") return change;
+    return this.#records?.get(key);
+  }
+
+  /** Adds what has changed in a bucket to `layers`, what hides before what is hidden. */
+  addLayers(bucket: BucketName, layers: ChangeLayer[]): void {
+    const changes = this.#buckets.get(bucket);
+    if (changes !== undefined && changes.size > 0) layers.push(changes);
+    const records = bucket === "key" ? this.#records : undefined;
+    if (records !== undefined) layers.push(records);
   }
 
   buckets(): Iterable<readonly [BucketName, BucketBuffer]> {
@@ -154,6 +179,15 @@ export class WriteBuffer {
     return bucket;
   }
 
+  /** Makes room for the next record of the `key` bucket, as `RevisionLog.append`. */
+  appendRecord(main: number, sub: number, isTombstone: boolean, bytes: number): RevisionLog {
+    const records = (this.#records ??= new RevisionLog());
+    records.append(main, sub, isTombstone, bytes);
+    this.#changes++;
+    this.#bytes += records.keyBytes(records.count - 1) + bytes;
+    return records;
+  }
+
   set(bucket: BucketName, key: Uint8Array, value: Uint8Array | undefined): void {
     this.createBucket(bucket).set({ key, value });
     this.#changes++;
@@ -167,11 +201,11 @@ export class WriteBuffer {
  * Valid until one of the buffers is changed.
  */
 export class ChangeCursor {
-  readonly #layers: readonly BucketBuffer[];
+  readonly #layers: readonly ChangeLayer[];
   readonly #positions: number[];
 
   /** @param layers - newest first */
-  constructor(layers: readonly BucketBuffer[], begin: Uint8Array) {
+  constructor(layers: readonly ChangeLayer[], begin: Uint8Array) {
     this.#layers = layers;
     this.#positions = layers.map((layer) => layer.lowerBound(begin));
   }

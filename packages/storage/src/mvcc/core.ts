@@ -145,7 +145,7 @@ export class MvccCore {
 
   /** @throws {CorruptionError} if the index and the file disagree */
   readStored(slot: number, main: number, sub: number): StoredKeyValue {
-    writeRevision(this.#revisionKey, main, sub);
+    writeRevision(this.#revisionKey, 0, main, sub, false);
     const stored = this.backend.get("key", this.#revisionKey);
     if (stored === undefined || !isRecordOf(this.index, slot, stored)) {
       const what = stored === undefined ? "no record" : "a record of another key";

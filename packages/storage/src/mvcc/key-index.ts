@@ -92,6 +92,15 @@ export class KeyIndex {
     return this.#table.keyOf(slot);
   }
 
+  /** Length of the key. */
+  keyBytes(slot: number): number {
+    return this.#table.keyBytes(slot);
+  }
+
+  copyKey(slot: number, target: Uint8Array, at: number): void {
+    this.#table.copyKey(slot, target, at);
+  }
+
   /** Whether `bytes[start, end)` is the key of `slot`. */
   isKey(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
     return this.#table.isKey(slot, bytes, start, end);
@@ -132,6 +141,38 @@ export class KeyIndex {
     this.#addLive(key, -1);
     this.#table.pushNewest(slot, main, sub, 0, 0);
     return true;
+  }
+
+  /**
+   * Ends the newest generation of every key of [begin, end) that exists now, in key order.
+   *
+   * @param firstSub - of the first key; each one after it has the next
+   * @param ended - told of each key; may not change the index
+   */
+  tombstoneRange(
+    begin: Uint8Array,
+    end: Uint8Array | undefined,
+    main: number,
+    firstSub: number,
+    ended: (slot: number) => void,
+  ): void {
+    let sub = firstSub;
+    let at = this.#blockOf(begin);
+    let position = this.#lowerBound(this.#blocks[at]!, begin);
+    for (; at < this.#blocks.length; at++, position = 0) {
+      const block = this.#blocks[at]!;
+      const isLast = end !== undefined && this.#reaches(at, end);
+      const to = isLast ? this.#lowerBound(block, end) : block.length;
+      for (; position < to; position++) {
+        const slot = block.slots[position]!;
+        if (!this.isLive(slot)) continue;
+        block.live--;
+        this.#live--;
+        this.#table.pushNewest(slot, main, sub++, 0, 0);
+        ended(slot);
+      }
+      if (isLast) return;
+    }
   }
 
   /**

@@ -197,6 +197,19 @@ export class KeyTable {
     return this.#arena.chunkOf(address).slice(start, start + this.#lengthOf(slot));
   }
 
+  /** Length of the key. */
+  keyBytes(slot: number): number {
+    return this.#lengthOf(slot);
+  }
+
+  copyKey(slot: number, target: Uint8Array, at: number): void {
+    const address = this.#addressOf(slot);
+    const chunk = this.#arena.chunkOf(address);
+    const start = this.#arena.startOf(address);
+    const length = this.#lengthOf(slot);
+    for (let i = 0; i < length; i++) target[at + i] = chunk[start + i]!;
+  }
+
   /** Whether `bytes[start, end)` is the key of `slot`. */
   isKey(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
     if (this.#lengthOf(slot) !== end - start) return false;

@@ -25,16 +25,22 @@ export interface RevisionKey extends Revision {
 
 export function encodeRevision(main: number, sub: number, isTombstone = false): Uint8Array {
   const bytes = new Uint8Array(isTombstone ? TOMBSTONE_BYTES : REVISION_BYTES);
-  writeRevision(bytes, main, sub);
-  if (isTombstone) bytes[17] = TOMBSTONE_MARK;
+  writeRevision(bytes, 0, main, sub, isTombstone);
   return bytes;
 }
 
-/** Writes the plain key of a revision into the first bytes of `target`. */
-export function writeRevision(target: Uint8Array, main: number, sub: number): void {
-  writeUint64(target, 0, main);
-  target[8] = SEPARATOR;
-  writeUint64(target, 9, sub);
+/** Writes the key of a revision at `at`. */
+export function writeRevision(
+  target: Uint8Array,
+  at: number,
+  main: number,
+  sub: number,
+  isTombstone: boolean,
+): void {
+  writeUint64(target, at, main);
+  target[at + 8] = SEPARATOR;
+  writeUint64(target, at + 9, sub);
+  if (isTombstone) target[at + 17] = TOMBSTONE_MARK;
 }
 
 /** Undefined if `bytes` is no revision key. */

@@ -11,6 +11,8 @@ export interface LeaseBook {
   /** Ties `key` to the lease; an unknown lease is the book's to report. */
   attach(leaseID: bigint, key: string): void;
   detach(leaseID: bigint, key: string): void;
+  /** Whether no key is attached to any lease. */
+  readonly isEmpty: boolean;
   /** The lease `key` is attached to, 0n if none. */
   leaseOf(key: string): bigint;
 }

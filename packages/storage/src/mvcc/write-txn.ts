@@ -7,24 +7,23 @@
  * - A key's stored create revision and version equal the index's.
  */
 
-import { encodeMessage, invariant, latin1FromBytes } from "@etcd-ts/base";
-import { KeyValueCodec } from "@etcd-ts/api";
+import { invariant, latin1FromBytes } from "@etcd-ts/base";
 import type { Event } from "@etcd-ts/api";
+import type { RevisionLog } from "../backend/revision-log.ts";
 import type { MvccCore } from "./core.ts";
 import { keyRangeFrom } from "./key-range.ts";
-import { NO_SLOT } from "./key-table.ts";
-import { encodeRevision } from "./revision.ts";
-import { deletedKeyValue, eventFromStored } from "./stored-key-value.ts";
+import { putBytes, tombstoneBytes, writePut, writeTombstoneHead } from "./record-writer.ts";
+import { eventFromStored } from "./stored-key-value.ts";
 import type { RangeOptions, RangeResult, WriteTxn } from "./types.ts";
 
 export class MvccWriteTxn implements WriteTxn {
   readonly revision: number;
   readonly #core: MvccCore;
   readonly #onEnd: (txn: WriteTxn) => void;
-  /** What was stored, in order; events are made of it only if somebody asks. */
-  readonly #stored: Uint8Array[] = [];
-  /** Positions in `#stored` of deletions, ascending. */
-  readonly #tombstones: number[] = [];
+  /** Holds the changes as its last records; events are made of them only if somebody asks. */
+  #log: RevisionLog | undefined;
+  /** How many changes there are. */
+  #changes = 0;
   #events: readonly Event[] | undefined;
   #ranges = 0;
   #puts = 0;
@@ -44,18 +43,22 @@ export class MvccWriteTxn implements WriteTxn {
   }
 
   get changed(): boolean {
-    return this.#stored.length > 0;
+    return this.#changes > 0;
   }
 
   changes(): readonly Event[] {
-    if (this.#events?.length === this.#stored.length) return this.#events;
+    if (this.#events?.length === this.#changes) return this.#events;
     const main = this.revision + 1;
-    let tombstone = 0;
-    const events = this.#stored.map((stored, sub) => {
-      const isTombstone = this.#tombstones[tombstone] === sub;
-      if (isTombstone) tombstone++;
-      return eventFromStored({ main, sub, isTombstone }, stored, this.#core.backend.path);
-    });
+    const events: Event[] = [];
+    const log = this.#log;
+    if (log !== undefined) {
+      const first = log.count - this.#changes;
+      for (let sub = 0; sub < this.#changes; sub++) {
+        const isTombstone = log.isTombstoneAt(first + sub);
+        const stored = log.value(first + sub);
+        events.push(eventFromStored({ main, sub, isTombstone }, stored, this.#core.backend.path));
+      }
+    }
     this.#events = events;
     return events;
   }
@@ -70,30 +73,26 @@ export class MvccWriteTxn implements WriteTxn {
     invariant(!this.#isEnded, () => "WriteTxn.put: ended");
     invariant(key.length > 0, () => "WriteTxn.put: empty key");
     const { index, backend, leases } = this.#core;
-    const name = latin1FromBytes(key);
     const main = this.revision + 1;
-    const sub = this.#stored.length;
+    const sub = this.#changes;
     const slot = index.put(key, main, sub);
-    const encoded = encodeMessage(KeyValueCodec, {
+    const record = {
       key,
       createRevision: index.createRevision(slot),
       modRevision: main,
       version: index.version(slot),
       value,
       lease: leaseID,
-      encoded: undefined,
-    });
-    backend.put("key", encodeRevision(main, sub), encoded);
-    this.#stored.push(encoded);
+    };
+    const bytes = putBytes(record);
+    const log = backend.appendRecord(main, sub, false, bytes);
+    writePut(record, log.block, log.offset, bytes);
+    this.#log = log;
+    this.#changes++;
     this.#core.isWriting = true;
     this.#puts++;
-    this.#putBytes += encoded.length;
-
-    const oldLease = leases.leaseOf(name);
-    if (oldLease !== leaseID) {
-      if (oldLease !== 0n) leases.detach(oldLease, name);
-      if (leaseID !== 0n) leases.attach(leaseID, name);
-    }
+    this.#putBytes += bytes;
+    if (leaseID !== 0n || !leases.isEmpty) this.#tie(latin1FromBytes(key), leaseID);
     return main;
   }
 
@@ -101,19 +100,15 @@ export class MvccWriteTxn implements WriteTxn {
     invariant(!this.#isEnded, () => "WriteTxn.deleteRange: ended");
     const { index } = this.#core;
     const range = keyRangeFrom(key, rangeEnd);
-    const keys: Uint8Array[] = [];
+    const main = this.revision + 1;
+    const before = this.#changes;
     if (range.isSingle) {
-      const slot = index.find(range.begin);
-      if (slot !== NO_SLOT && index.isLive(slot)) keys.push(range.begin);
+      if (index.tombstone(range.begin, main, before)) this.#store(index.find(range.begin));
     } else {
-      index.visit(range.begin, range.end, (slot) => {
-        if (index.isLive(slot)) keys.push(index.keyOf(slot));
-        return true;
-      });
+      index.tombstoneRange(range.begin, range.end, main, before, (slot) => this.#store(slot));
     }
-    for (const each of keys) this.#delete(each);
     this.#deletes++;
-    return { deleted: keys.length, revision: this.#newest() };
+    return { deleted: this.#changes - before, revision: this.#newest() };
   }
 
   end(): void {
@@ -133,19 +128,25 @@ export class MvccWriteTxn implements WriteTxn {
     return this.changed ? this.revision + 1 : this.revision;
   }
 
-  #delete(key: Uint8Array): void {
+  /** Stores the deletion of a key that the index has noted as the next change. */
+  #store(slot: number): void {
     const { index, backend, leases } = this.#core;
     const main = this.revision + 1;
-    const sub = this.#stored.length;
-    const isDeleted = index.tombstone(key, main, sub);
-    invariant(isDeleted, () => `WriteTxn.deleteRange: a key vanished at ${main}.${sub}`);
-    const stored = encodeMessage(KeyValueCodec, deletedKeyValue(key, 0));
-    backend.put("key", encodeRevision(main, sub, true), stored);
-    this.#tombstones.push(sub);
-    this.#stored.push(stored);
+    const keyBytes = index.keyBytes(slot);
+    const log = backend.appendRecord(main, this.#changes, true, tombstoneBytes(keyBytes));
+    index.copyKey(slot, log.block, writeTombstoneHead(keyBytes, log.block, log.offset));
+    this.#log = log;
+    this.#changes++;
     this.#core.isWriting = true;
-    const name = latin1FromBytes(key);
-    const lease = leases.leaseOf(name);
-    if (lease !== 0n) leases.detach(lease, name);
+    if (!leases.isEmpty) this.#tie(latin1FromBytes(index.keyOf(slot)), 0n);
+  }
+
+  /** Ties a key to a lease and no other; 0n for none. */
+  #tie(name: string, leaseID: bigint): void {
+    const { leases } = this.#core;
+    const before = leases.leaseOf(name);
+    if (before === leaseID) return;
+    if (before !== 0n) leases.detach(before, name);
+    if (leaseID !== 0n) leases.attach(leaseID, name);
   }
 }

@@ -460,10 +460,11 @@ describe("WatchStream", () => {
     const damaged = await openStore(world, backend, {
       onFatal: (error) => told.push(error.message),
     });
-    put("a");
-    const writer = damaged.write();
-    writer.put(bytes("b"), bytes("v"), 0n);
-    writer.end();
+    for (const name of ["a", "b"]) {
+      const writer = damaged.write();
+      writer.put(bytes(name), bytes("v"), 0n);
+      writer.end();
+    }
     const { key: revision } = backend.range("key", bytes(""), undefined).at(-1)!;
     backend.put("key", revision, bytes("\xff\xff"));
     damaged.newWatchStream().watch({
