@@ -20,6 +20,7 @@ import type { PutResponse, RangeRequest, RangeResponse } from "@etcd-ts/api";
 import { MessageCodec } from "@etcd-ts/raft";
 import type { Message } from "@etcd-ts/raft";
 
+import type { AuthPorts } from "./auth/ports.ts";
 import { bytes, promised, text } from "./member-fixture.ts";
 import { INTERNAL_CONTEXT, defaultServerConfig } from "./server-api.ts";
 import type {
@@ -94,6 +95,7 @@ export interface ClusterOptions {
   readonly size?: number;
   readonly seed?: number;
   readonly config?: Partial<ServerConfig>;
+  readonly auth?: AuthPorts;
 }
 
 /** One member of the cluster, running or not. */
@@ -138,8 +140,10 @@ export class ClusterFixture {
   /** Of each message, in percent. */
   lossPercent = 0;
   readonly #config: Partial<ServerConfig>;
+  readonly #auth: AuthPorts | undefined;
 
-  constructor({ size = 3, seed = 1, config = {} }: ClusterOptions = {}) {
+  constructor({ size = 3, seed = 1, config = {}, auth }: ClusterOptions = {}) {
+    this.#auth = auth;
     this.random = new SeededRandom(seed);
     this.#config = config;
     for (let i = 1; i <= size; i++) this.members.push(new ClusterMember(`m${i}`, this.clock));
@@ -178,6 +182,7 @@ export class ClusterFixture {
         random,
         transport: this.#transport(member),
         questions: this.#questions(member),
+        auth: this.#auth,
       },
       {
         onFatal: (error) => {

@@ -13,6 +13,7 @@ import type { Random } from "@etcd-ts/base";
 import { PutRequestCodec, RangeRequestCodec } from "@etcd-ts/api";
 import type { PutRequest, PutResponse, RangeRequest, RangeResponse } from "@etcd-ts/api";
 
+import type { AuthPorts, PasswordHasher } from "./auth/ports.ts";
 import { INTERNAL_CONTEXT, defaultServerConfig } from "./server-api.ts";
 import type { Completion, RequestContext, ServerConfig } from "./server-api.ts";
 import { EtcdServer } from "./server.ts";
@@ -20,7 +21,15 @@ import { EtcdServer } from "./server.ts";
 export interface FixtureOptions {
   readonly seed?: number;
   readonly config?: Partial<ServerConfig>;
+  readonly auth?: AuthPorts;
 }
+
+/** Hashes that hold the password as it is, so that virtual time need not wait for threads. */
+export const SIMULATED_PASSWORDS: PasswordHasher = {
+  hash: (password) => Promise.resolve(bytes(`plain:${password}`)),
+  matches: (password, hash) => Promise.resolve(text(hash) === `plain:${password}`),
+  hashNow: (password) => bytes(`plain:${password}`),
+};
 
 /** A member, its ports, and calls as promises that virtual time carries on. */
 export class MemberFixture {
@@ -31,12 +40,14 @@ export class MemberFixture {
   readonly metrics = new MemoryMetrics();
   readonly random: SeededRandom;
   config: ServerConfig;
+  readonly #auth: AuthPorts | undefined;
   /** What ended the running member, if it failed. */
   fatal: Error | undefined;
   #server: EtcdServer | undefined;
 
   constructor(options: FixtureOptions = {}) {
     this.random = new SeededRandom(options.seed ?? 1);
+    this.#auth = options.auth;
     this.config = defaultServerConfig({
       name: "m1",
       dataDirectory: "/data",
@@ -64,7 +75,7 @@ export class MemberFixture {
     this.#server = await this.run(
       EtcdServer.open(
         this.config,
-        { clock, disk, logger, metrics, random },
+        { clock, disk, logger, metrics, random, auth: this.#auth },
         {
           onFatal: (error) => {
             this.fatal = error;
