@@ -32,6 +32,12 @@ var clusterFlags = []string{
 // newCluster starts one member of each kind as a new cluster.
 func newCluster(t testing.TB, kinds ...kind) *cluster {
 	t.Helper()
+	return newClusterOver(t, "http", func(*member, int) {}, kinds...)
+}
+
+// newClusterOver sets members up before they start; the scheme is that of clients and peers.
+func newClusterOver(t testing.TB, scheme string, setUp func(m *member, i int), kinds ...kind) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
 	var initial []string
 	for i, k := range kinds {
@@ -39,9 +45,10 @@ func newCluster(t testing.TB, kinds ...kind) *cluster {
 			t:       t,
 			kind:    k,
 			dataDir: t.TempDir(),
-			client:  fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
-			peer:    fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
+			client:  fmt.Sprintf("%s://127.0.0.1:%d", scheme, freePort(t)),
+			peer:    fmt.Sprintf("%s://127.0.0.1:%d", scheme, freePort(t)),
 		}
+		setUp(m, i)
 		c.members = append(c.members, m)
 		initial = append(initial, fmt.Sprintf("m%d=%s", i, m.peer))
 	}
@@ -111,7 +118,7 @@ func (c *cluster) dial(members ...*member) *clientv3.Client {
 	for _, m := range members {
 		endpoints = append(endpoints, m.client)
 	}
-	cl, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	cl, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), TLS: members[0].tls})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -66,6 +67,9 @@ type member struct {
 	client  string
 	peer    string
 	flags   []string
+	// For the URLs that are https, and what its clients use then.
+	tlsFlags []string
+	tls      *tls.Config
 
 	process *exec.Cmd
 	log     *syncBuffer
@@ -129,7 +133,7 @@ func (m *member) tryStart() error {
 		"--listen-client-urls="+m.client, "--advertise-client-urls="+m.client,
 		"--listen-peer-urls="+m.peer,
 	)
-	args = append(args, m.flags...)
+	args = append(append(args, m.tlsFlags...), m.flags...)
 	m.log = &syncBuffer{}
 	m.process = exec.Command(args[0], args[1:]...)
 	m.process.Stdout, m.process.Stderr = m.log, m.log
@@ -158,7 +162,7 @@ func (m *member) tryStart() error {
 }
 
 func (m *member) accepts() bool {
-	c, err := net.DialTimeout("tcp", strings.TrimPrefix(m.client, "http://"), time.Second)
+	c, err := net.DialTimeout("tcp", m.client[strings.LastIndex(m.client, "/")+1:], time.Second)
 	if err != nil {
 		return false
 	}
@@ -203,6 +207,7 @@ func (m *member) dial() *clientv3.Client {
 		Endpoints:   []string{m.client},
 		DialTimeout: 10 * time.Second,
 		Logger:      zap.NewNop(),
+		TLS:         m.tls,
 	})
 	if err != nil {
 		m.t.Fatal(err)

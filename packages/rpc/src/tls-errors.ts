@@ -41,6 +41,7 @@ const FAILURES: { readonly [code: string]: string } = {
   ERR_SSL_HTTPS_PROXY_REQUEST: "tls: first record does not look like a TLS handshake",
   ERR_SSL_UNSUPPORTED_PROTOCOL: "tls: client offered only unsupported versions",
   ERR_SSL_VERSION_TOO_LOW: "tls: client offered only unsupported versions",
+  ERR_SSL_NO_APPLICATION_PROTOCOL: "tls: client requested unsupported application protocols",
   ERR_SSL_NO_SHARED_CIPHER: "tls: no cipher suite supported by both client and server",
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: "tls: client didn't provide a certificate",
   ERR_TLS_HANDSHAKE_TIMEOUT: "i/o timeout",

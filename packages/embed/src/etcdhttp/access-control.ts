@@ -5,6 +5,7 @@
 
 import { STATUS_CODES } from "node:http";
 import { TLSSocket } from "node:tls";
+import { gatewayPath } from "@etcd-ts/rpc";
 import type { HttpHandler, HttpRequest, UpgradeHandler } from "@etcd-ts/rpc";
 import { commonNameOf } from "../tls/certificate-checks.ts";
 import { replyError } from "./replies.ts";
@@ -86,8 +87,8 @@ function accessCheck(options: AccessControlOptions): (request: HttpRequest) => R
   return (request) => {
     const { socket } = request;
     if (socket instanceof TLSSocket) {
-      const path = requestTarget(request)?.pathname ?? "";
-      const isForGateway = path.startsWith("/v3/") || path.startsWith("/v3beta/");
+      const path = gatewayPath(requestTarget(request)?.pathname ?? "");
+      const isForGateway = path?.startsWith("/v3/") === true;
       if (!isForGateway || !options.areCertificatesUsers()) return undefined;
       const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
       const isNamed = certificate !== undefined && commonNameOf(certificate) !== "";

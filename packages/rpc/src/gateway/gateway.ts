@@ -170,7 +170,7 @@ export class JsonGateway {
 }
 
 /** The path as bound, with the old prefix replaced; undefined if it is not the gateway's. */
-function gatewayPath(path: string): string | undefined {
+export function gatewayPath(path: string): string | undefined {
   let decoded: string;
   try {
     decoded = decodeURIComponent(path);
