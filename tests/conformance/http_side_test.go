@@ -68,7 +68,7 @@ func said(answer string) string {
 	return fmt.Sprintf("%s\n%s\n%s", status, strings.Join(kept, "\n"), body)
 }
 
-func get(target, host, more string) string {
+func rawGet(target, host, more string) string {
 	return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", target, host, more)
 }
 
@@ -84,44 +84,44 @@ func TestHTTPSide(t *testing.T) {
 	const websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	requests := map[string]string{
-		"known host":          get("/version", "good.example", ""),
-		"known host, port":    get("/version", "good.example:2379", ""),
-		"known host, case":    get("/version", "Good.Example", ""),
-		"listed address":      get("/version", "[::1]:2379", ""),
-		"unknown host":        get("/version", "evil.example:80", ""),
-		"quoted host":         get("/version", `evil"x`, ""),
-		"no host":             get("/version", "", ""),
-		"too many ports":      get("/version", "good.example:1:2", ""),
-		"whole URL":           get("http://evil.example/version", "good.example", ""),
-		"whole URL, known":    get("http://good.example:5/version", "evil.example", ""),
-		"two hosts":           get("/version", "good.example", "Host: good.example\r\n"),
-		"known origin":        get("/version", "good.example", origin("http://app.example:80")),
-		"unknown origin":      get("/version", "good.example", origin("http://evil.example")),
-		"origin, not found":   get("/nothing", "good.example", origin("http://app.example:80")),
+		"known host":          rawGet("/version", "good.example", ""),
+		"known host, port":    rawGet("/version", "good.example:2379", ""),
+		"known host, case":    rawGet("/version", "Good.Example", ""),
+		"listed address":      rawGet("/version", "[::1]:2379", ""),
+		"unknown host":        rawGet("/version", "evil.example:80", ""),
+		"quoted host":         rawGet("/version", `evil"x`, ""),
+		"no host":             rawGet("/version", "", ""),
+		"too many ports":      rawGet("/version", "good.example:1:2", ""),
+		"whole URL":           rawGet("http://evil.example/version", "good.example", ""),
+		"whole URL, known":    rawGet("http://good.example:5/version", "evil.example", ""),
+		"two hosts":           rawGet("/version", "good.example", "Host: good.example\r\n"),
+		"known origin":        rawGet("/version", "good.example", origin("http://app.example:80")),
+		"unknown origin":      rawGet("/version", "good.example", origin("http://evil.example")),
+		"origin, not found":   rawGet("/nothing", "good.example", origin("http://app.example:80")),
 		"origin, gateway":     postJSON("/v3/kv/range", "good.example", "{}", origin("http://app.example:80")),
 		"origin, host":        postJSON("/v3/kv/range", "evil.example", "{}", origin("http://app.example:80")),
 		"preflight":           "OPTIONS /v3/kv/put HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\nOrigin: http://app.example:80\r\n\r\n",
 		"preflight, unknown":  "OPTIONS /v3/kv/put HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\nOrigin: http://evil.example\r\n\r\n",
 		"preflight, host":     "OPTIONS /v3/kv/put HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
-		"no path":             get("*", "good.example", ""),
-		"no URL":              get("http://[", "good.example", ""),
-		"escape":              get("/%76ersion", "good.example", ""),
-		"bad escape":          get("/%zz", "good.example", ""),
+		"no path":             rawGet("*", "good.example", ""),
+		"no URL":              rawGet("http://[", "good.example", ""),
+		"escape":              rawGet("/%76ersion", "good.example", ""),
+		"bad escape":          rawGet("/%zz", "good.example", ""),
 		"bad escape, gateway": postJSON("/v3/%zz", "good.example", "{}", ""),
-		"fragment":            get("/version#x", "good.example", ""),
-		"bad query":           get("/version?%zz", "good.example", ""),
-		"slashes":             get("//version", "good.example", ""),
-		"dots":                get("/a/../version?x=y", "good.example", ""),
+		"fragment":            rawGet("/version#x", "good.example", ""),
+		"bad query":           rawGet("/version?%zz", "good.example", ""),
+		"slashes":             rawGet("//version", "good.example", ""),
+		"dots":                rawGet("/a/../version?x=y", "good.example", ""),
 		"head":                "HEAD /health HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\n\r\n",
 		"delete":              "DELETE /health HTTP/1.1\r\nHost: good.example\r\nConnection: close\r\n\r\n",
 		"two lengths":         "POST /v3/kv/range HTTP/1.1\r\nHost: good.example\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
 		"negative length":     "POST /v3/kv/range HTTP/1.1\r\nHost: good.example\r\nContent-Length: -1\r\n\r\n{}",
 		"compressed":          postJSON("/v3/kv/range", "good.example", "{}", "Content-Encoding: gzip\r\n"),
-		"headers of 60 KiB":   get("/version", "good.example", "X: "+strings.Repeat("x", 60_000)+"\r\n"),
-		"headers of 2 MiB":    get("/version", "good.example", "X: "+strings.Repeat("x", 2_000_000)+"\r\n"),
-		"2500 headers":        get("/version", "good.example", strings.Repeat("A: b\r\n", 2500)),
-		"bad header":          get("/version", "good.example", "X Y: z\r\n"),
-		"websocket elsewhere": strings.Replace(get("/version", "good.example", ""), "Connection: close\r\n", websocket, 1) + get("/nothing", "evil.example", ""),
+		"headers of 60 KiB":   rawGet("/version", "good.example", "X: "+strings.Repeat("x", 60_000)+"\r\n"),
+		"headers of 2 MiB":    rawGet("/version", "good.example", "X: "+strings.Repeat("x", 2_000_000)+"\r\n"),
+		"2500 headers":        rawGet("/version", "good.example", strings.Repeat("A: b\r\n", 2500)),
+		"bad header":          rawGet("/version", "good.example", "X Y: z\r\n"),
+		"websocket elsewhere": strings.Replace(rawGet("/version", "good.example", ""), "Connection: close\r\n", websocket, 1) + rawGet("/nothing", "evil.example", ""),
 		"no such version":     "GET /version HTTP/2.0\r\nHost: good.example\r\nConnection: close\r\n\r\n",
 	}
 	flags := map[string][]string{
@@ -165,7 +165,7 @@ func TestHTTPSideSplit(t *testing.T) {
 			return fmt.Sprintf("HTTP/2: %v", err == nil && head[3] == 4)
 		}
 		isHTTP := func(url string) string {
-			return fmt.Sprintf("HTTP/1.1: %v", strings.HasPrefix(rawAnswer(t, url, get("/version", "x", "")), "HTTP/1.1 200"))
+			return fmt.Sprintf("HTTP/1.1: %v", strings.HasPrefix(rawAnswer(t, url, rawGet("/version", "x", "")), "HTTP/1.1 200"))
 		}
 		answers[i] = []string{isSettings(m.client), isSettings(url), isHTTP(m.client), isHTTP(url),
 			said(rawAnswer(t, url, postJSON("/v3/kv/range", "x", "{}", "")))}
