@@ -41,6 +41,8 @@ const LATENCY_MS = 1;
 class PausableClock implements Clock {
   readonly #clock: VirtualClock;
   #held: (() => void)[] | undefined;
+  /** How much later than asked for timers fire, as on a busy machine. */
+  lateMs = 0;
 
   constructor(clock: VirtualClock) {
     this.#clock = clock;
@@ -56,7 +58,7 @@ class PausableClock implements Clock {
 
   setTimer(delayMs: number, run: () => void): Timer {
     let isCancelled = false;
-    const timer = this.#clock.setTimer(delayMs, () => {
+    const timer = this.#clock.setTimer(delayMs === 0 ? 0 : delayMs + this.lateMs, () => {
       const fire = (): void => {
         if (!isCancelled) run();
       };

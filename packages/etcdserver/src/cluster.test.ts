@@ -370,6 +370,20 @@ describe("late heartbeats", () => {
   });
 });
 
+describe("elections", () => {
+  test.each([1, 2, 3, 4, 5])("come in time though timers are late, seed %i", async (seed) => {
+    const { cluster, leader, followers } = await started({ seed });
+    await cluster.clock.advanceSettled(1000);
+    for (const follower of followers) follower.clock.lateMs = 60;
+    await cluster.clock.advanceSettled(1000);
+    cluster.isolate([leader]);
+    const startMs = cluster.clock.monotonicMs();
+    await cluster.elect(followers);
+    // Two election timeouts, and little more: a beat that is late delays none of the others.
+    expect(cluster.clock.monotonicMs() - startMs).toBeLessThan(2300);
+  });
+});
+
 describe("leadership", () => {
   test("a leader that stops hands it over", async () => {
     const { cluster, leader, followers } = await started();

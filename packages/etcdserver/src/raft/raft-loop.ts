@@ -101,7 +101,7 @@ export class RaftLoop {
   }
 
   start(): void {
-    this.#armTicker();
+    this.#armTicker(this.#parts.clock.monotonicMs() + this.#parts.tickMs);
     this.wake();
   }
 
@@ -184,13 +184,17 @@ export class RaftLoop {
     this.wake();
   }
 
-  #armTicker(): void {
+  /**
+   * Ticks keep their beat: one that comes late delays none of the others, or else a busy member
+   * would find out later than others that there is no leader. What was missed is not made up for.
+   */
+  #armTicker(dueMs: number): void {
     const { clock, tickMs, node, handlers } = this.#parts;
-    const dueMs = clock.monotonicMs() + tickMs;
-    this.#ticker = clock.setTimer(tickMs, () => {
+    this.#ticker = clock.setTimer(Math.max(0, dueMs - clock.monotonicMs()), () => {
       this.#latestTickMs = clock.monotonicMs();
-      this.delays.note("busy process", this.#latestTickMs - dueMs);
-      this.#armTicker();
+      const lateMs = Math.max(0, this.#latestTickMs - dueMs);
+      this.delays.note("busy process", lateMs);
+      this.#armTicker(dueMs + tickMs * (1 + Math.floor(lateMs / tickMs)));
       this.#guard(() => {
         node.tick();
         handlers.tick();
