@@ -37,40 +37,69 @@ function open(urls, connections) {
  * the answer.
  */
 function closedLoop(connections, next) {
-  const times = [];
+  const times = new Times();
   const started = now();
+  const requests = job.requests ?? Infinity;
+  const latestMs = started + (job.secondsMax ?? 60) * 1000;
   let sent = 0;
   let open = 0;
   return new Promise((resolve, reject) => {
     const finish = () => {
       const seconds = (now() - started) / 1000;
-      resolve({ requests: times.length, seconds, ...summary(times) });
+      const { user, system } = process.cpuUsage();
+      const cpu = (user + system) / 1e6;
+      resolve({ requests: times.length, seconds, cpu, ...percentiles(times.sorted()) });
     };
-    const isOver = () =>
-      sent >= (job.requests ?? Infinity) || now() - started > (job.secondsMax ?? 60) * 1000;
-    const start = (connection, worker) => {
-      sent += 1;
-      open += 1;
-      const { path, payload, answered } = next(worker);
-      const began = now();
-      connection.unary(path, payload, (answer) => {
+    /** One call in flight after the other; makes nothing per call. */
+    const run = (connection, worker) => {
+      let call;
+      let began = 0;
+      const start = () => {
+        sent += 1;
+        open += 1;
+        call = next(worker);
+        began = connection.nowMs;
+        connection.unary(call.path, call.payload, ended, call.answered !== undefined);
+      };
+      const ended = (answer) => {
         open -= 1;
         if (answer === undefined) {
-          reject(new Error(`${path}: an answer without a message`));
+          reject(new Error(`${call.path}: an answer without a message`));
           return;
         }
-        times.push(now() - began);
-        answered?.(answer);
-        if (!isOver()) start(connection, worker);
+        times.push(connection.nowMs - began);
+        call.answered?.(answer);
+        if (sent < requests && connection.nowMs < latestMs) start();
         else if (open === 0) finish();
-      });
+      };
+      start();
     };
     let worker = 0;
     for (const connection of connections) {
       connection.closed = () => reject(new Error("the connection was closed"));
-      for (let i = 0; i < job.streams; i++) if (!isOver()) start(connection, worker++);
+      connection.nowMs = now();
+      for (let i = 0; i < job.streams; i++) if (sent < requests) run(connection, worker++);
     }
   });
+}
+
+/** Times, as many as come. */
+class Times {
+  #values = new Float64Array(1 << 16);
+  length = 0;
+
+  push(value) {
+    if (this.length === this.#values.length) {
+      const larger = new Float64Array(this.length * 2);
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[this.length++] = value;
+  }
+
+  sorted() {
+    return this.#values.slice(0, this.length).sort();
+  }
 }
 
 /** Bytes that no compression and no cache of equal values can help with. */
@@ -81,8 +110,9 @@ const keyOf = (prefix, i) => `${prefix}${String(i).padStart(8, "0")}`;
 /** Precomputed calls, taken in turn. */
 async function same(path, payloads) {
   const connections = await open(job.urls, job.connections);
+  const calls = payloads.map((payload) => ({ path, payload, answered: undefined }));
   let i = 0;
-  return closedLoop(connections, () => ({ path, payload: payloads[i++ % payloads.length] }));
+  return closedLoop(connections, () => calls[i++ % calls.length]);
 }
 
 /** `keys` random keys below `prefix`, or one key if it is 1. */
