@@ -22,6 +22,9 @@ import type { Cursor, CursorEntry } from "./types.ts";
 /** "gap": between keys, where `#key` was; "start", "end": outside of all keys. */
 type Place = "unset" | "on" | "gap" | "start" | "end";
 
+/** Entries that `find` looks at before it searches the leaf. */
+const NEAR_ENTRIES = 3;
+
 export class TreeCursor implements Cursor {
   readonly #bucket: TreeBucket;
   #place: Place = "unset";
@@ -60,12 +63,31 @@ export class TreeCursor implements Cursor {
 
   find(key: Uint8Array): Uint8Array | undefined {
     this.#bucket.assertUsable();
-    if (!this.#isOnLeafOf(key)) this.#descendTo(key);
+    const near = this.#nearAhead(key);
+    if (near >= 0) this.#i = near;
+    else {
+      if (!this.#isOnLeafOf(key)) this.#descendTo(key);
+      this.#i = this.#leaf!.lowerBound(key);
+    }
     this.#place = "unset";
+    const i = this.#i;
     const leaf = this.#leaf!;
-    const i = leaf.lowerBound(key);
-    if (i >= leaf.count || leaf.compareKeyAt(i, key) !== 0 || leaf.isBucketAt(i)) return undefined;
+    if (i >= leaf.count || leaf.isBucketAt(i)) return undefined;
+    if (near < 0 && leaf.compareKeyAt(i, key) !== 0) return undefined;
     return leaf.valueAt(i);
+  }
+
+  /** For keys that come in order: the position of `key` if it is just behind the last one. */
+  #nearAhead(key: Uint8Array): number {
+    const leaf = this.#leaf;
+    if (leaf === undefined || !this.#isLeafCurrent()) return -1;
+    const end = Math.min(leaf.count, this.#i + 1 + NEAR_ENTRIES);
+    for (let i = this.#i + 1; i < end; i++) {
+      const order = leaf.compareKeyAt(i, key);
+      if (order === 0) return i;
+      if (order > 0) return -1;
+    }
+    return -1;
   }
 
   next(): CursorEntry | undefined {
@@ -125,12 +147,14 @@ export class TreeCursor implements Cursor {
   /** Whether `key` lies between keys of the leaf at hand, so that no other can hold it. */
   #isOnLeafOf(key: Uint8Array): boolean {
     const leaf = this.#leaf;
-    if (leaf === undefined || leaf.count === 0) return false;
-    if (this.#version !== this.#bucket.version) return false;
-    if (this.#isPassing && this.#windowVersion !== this.#bucket.context.store.windowVersion) {
-      return false;
-    }
+    if (leaf === undefined || leaf.count === 0 || !this.#isLeafCurrent()) return false;
     return leaf.compareKeyAt(0, key) <= 0 && leaf.compareKeyAt(leaf.count - 1, key) >= 0;
+  }
+
+  /** Whether the leaf at hand is as the bucket has it, its bytes included. */
+  #isLeafCurrent(): boolean {
+    if (this.#version !== this.#bucket.version) return false;
+    return !this.#isPassing || this.#windowVersion === this.#bucket.context.store.windowVersion;
   }
 
   #restart(): void {

@@ -13,6 +13,7 @@
  * Longer than most files here: frame handlers share the state, and are read together.
  */
 
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
@@ -105,6 +106,12 @@ export class FrameConnection implements StreamHost {
   readonly #heads: HeadCache;
   readonly encoder = new HpackEncoder();
   output = new WireWriter(OUTPUT_FIRST_BYTES);
+  /** Outputs whose bytes the socket has not taken yet, in order. */
+  readonly #leaving: WireWriter[] = [];
+  /** Takes the place of the output when that leaves. */
+  #spare: WireWriter | undefined;
+  /** A stream in memory hands on the bytes themselves: what was written there is never reused. */
+  readonly #copiesWrites: boolean;
 
   // Streams
   readonly #streams = new Map<number, FrameStream>();
@@ -164,6 +171,7 @@ export class FrameConnection implements StreamHost {
   constructor(environment: ConnectionEnvironment, socket: Duplex, peer: Peer) {
     this.#environment = environment;
     this.#socket = socket;
+    this.#copiesWrites = socket instanceof Socket;
     this.#peer = peer;
     this.#guard = new PingGuard(environment.keepalive);
     this.#heads = new HeadCache(environment.table);
@@ -787,13 +795,13 @@ export class FrameConnection implements StreamHost {
       output.reset();
       return;
     }
-    const bytes = Buffer.allocUnsafe(output.length);
-    bytes.set(output.view());
-    output.reset();
-    if (output.buffer.length > OUTPUT_KEPT_BYTES) this.output = new WireWriter(OUTPUT_FIRST_BYTES);
+    this.output = this.#spare ?? new WireWriter(OUTPUT_FIRST_BYTES);
+    this.#spare = undefined;
+    this.#leaving.push(output);
     if (this.#writes === this.#writesDone) this.#lastWriteDoneMs = this.#now;
     this.#writes++;
-    socket.write(bytes, this.#onWritten);
+    const { buffer } = output;
+    socket.write(Buffer.from(buffer.buffer, buffer.byteOffset, output.length), this.#onWritten);
     const waiting = socket.writableLength;
     if (waiting > HTTP2_SOCKET_QUEUE_BYTES_MAX) this.canSend = false;
     if (waiting > HTTP2_READ_PAUSE_BYTES && !this.#isReadPaused) {
@@ -805,6 +813,11 @@ export class FrameConnection implements StreamHost {
   readonly #onWritten = (): void => {
     this.#writesDone++;
     this.#lastWriteDoneMs = this.#environment.nowMs();
+    const output = this.#leaving.shift();
+    if (output === undefined || !this.#copiesWrites || this.#isDone) return;
+    if (output.capacity > OUTPUT_KEPT_BYTES) return;
+    output.reset();
+    this.#spare = output;
   };
 
   #drained(): void {
@@ -868,7 +881,8 @@ export class FrameConnection implements StreamHost {
       this.output.buffer.fill(0, at, at + PING_BYTES);
       this.wrote();
     }
-    if (this.output.length === 0 && this.output.buffer.length > OUTPUT_FIRST_BYTES) {
+    this.#spare = undefined;
+    if (this.output.length === 0 && this.output.capacity > OUTPUT_FIRST_BYTES) {
       this.output = new WireWriter(OUTPUT_FIRST_BYTES);
     }
   }

@@ -180,7 +180,7 @@ export class Backend {
    *
    * @param isPassing - values are good only until the next read, and pages are not kept: for keys
    *   by the thousand
-   * @returns as `get`; good until the bucket changes or the turn ends
+   * @returns as `get`; good until the bucket changes or the turn ends. It keeps no key
    */
   finder(bucket: BucketName, isPassing: boolean): (key: Uint8Array) => Uint8Array | undefined {
     const layers = this.#layers(bucket);

@@ -18,7 +18,7 @@ import { Located } from "./key-index.ts";
 import type { KeyIndex } from "./key-index.ts";
 import { keyAfter, keyRangeFrom } from "./key-range.ts";
 import type { KeyRange } from "./key-range.ts";
-import { encodeRevision } from "./revision.ts";
+import { REVISION_BYTES, writeRevision } from "./revision.ts";
 import { isRecordOf } from "./stored-key-value.ts";
 import type { EncodedRangeOptions, EncodedRangeResult } from "./types.ts";
 
@@ -75,6 +75,8 @@ class EncodedRange {
   readonly #isCountKnown: boolean;
   readonly #batch = new RecordBatch();
   readonly #found = new Located();
+  /** Where the key of a look-up is written; nobody keeps it. */
+  readonly #revisionKey = new Uint8Array(REVISION_BYTES);
   #begin: Uint8Array;
   #phase: "locate" | "read" | "copy" | "done" = "locate";
   #isLastBatch = false;
@@ -157,11 +159,13 @@ class EncodedRange {
     const { backend } = this.#core;
     const batch = this.#batch;
     const find = backend.finder("key", !batch.isInFileOrder);
+    const revisionKey = this.#revisionKey;
     for (let i = this.#at; i < batch.slots.length; i++) {
       const position = batch.positionAt(i);
       const main = batch.mains[position]!;
       const sub = batch.subs[position]!;
-      const stored = find(encodeRevision(main, sub));
+      writeRevision(revisionKey, main, sub);
+      const stored = find(revisionKey);
       if (stored === undefined || !isRecordOf(this.#index, batch.slots[position]!, stored)) {
         const what = stored === undefined ? "no record" : "a record of another key";
         const message = `${what} of revision ${main}.${sub}`;
