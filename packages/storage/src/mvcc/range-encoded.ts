@@ -164,7 +164,7 @@ class EncodedRange {
       const position = batch.positionAt(i);
       const main = batch.mains[position]!;
       const sub = batch.subs[position]!;
-      writeRevision(revisionKey, main, sub);
+      writeRevision(revisionKey, 0, main, sub, false);
       const stored = find(revisionKey);
       if (stored === undefined || !isRecordOf(this.#index, batch.slots[position]!, stored)) {
         const what = stored === undefined ? "no record" : "a record of another key";
