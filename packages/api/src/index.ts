@@ -64,7 +64,11 @@ export type {
   LeaseRevokeRequest,
   LeaseRevokeResponse,
 } from "./codec/lease.ts";
-export { InternalRaftRequestCodec, RequestHeaderCodec } from "./codec/raft-internal.ts";
+export {
+  InternalRaftRequestCodec,
+  RequestHeaderCodec,
+  writeProposal,
+} from "./codec/raft-internal.ts";
 export type { InternalRaftRequest, RaftOperation, RequestHeader } from "./codec/raft-internal.ts";
 export { generatedHeader, ResponseHeaderCodec } from "./codec/response-header.ts";
 export type { ResponseHeader } from "./codec/response-header.ts";

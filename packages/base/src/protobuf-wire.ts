@@ -128,7 +128,12 @@ export class WireWriter {
   }
 
   tag(field: number, wireType: number): void {
-    this.varint(field * 8 + wireType);
+    if (field > 15) {
+      this.varint(field * 8 + wireType);
+      return;
+    }
+    if (this.#length === this.#bytes.length) this.#reserve(1);
+    this.#bytes[this.#length++] = field * 8 + wireType;
   }
 
   /** A non-negative safe integer. */
@@ -158,21 +163,26 @@ export class WireWriter {
 
   /** A 64-bit value, signed or unsigned, held in a bigint. */
   varint64(value: bigint): void {
+    this.varintHalves(Number(BigInt.asUintN(32, value >> 32n)), Number(BigInt.asUintN(32, value)));
+  }
+
+  /** An unsigned 64-bit value in two halves, which costs no bigint. */
+  varintHalves(high: number, low: number): void {
     this.#reserve(10);
     const bytes = this.#bytes;
     let at = this.#length;
-    let low = Number(BigInt.asUintN(32, value));
-    let high = Number(BigInt.asUintN(32, value >> 32n));
-    while (high > 0) {
-      bytes[at++] = (low & 0x7f) | 0x80;
-      low = ((low >>> 7) | (high << 25)) >>> 0;
-      high >>>= 7;
+    let restLow = low >>> 0;
+    let restHigh = high >>> 0;
+    while (restHigh > 0) {
+      bytes[at++] = (restLow & 0x7f) | 0x80;
+      restLow = ((restLow >>> 7) | (restHigh << 25)) >>> 0;
+      restHigh >>>= 7;
     }
-    while (low >= 0x80) {
-      bytes[at++] = (low & 0x7f) | 0x80;
-      low >>>= 7;
+    while (restLow >= 0x80) {
+      bytes[at++] = (restLow & 0x7f) | 0x80;
+      restLow >>>= 7;
     }
-    bytes[at++] = low;
+    bytes[at++] = restLow;
     this.#length = at;
   }
 
@@ -181,6 +191,15 @@ export class WireWriter {
     this.#reserve(bytes.length);
     this.#bytes.set(bytes, this.#length);
     this.#length += bytes.length;
+  }
+
+  /** A few bytes of `bytes`, without a view of them. */
+  rawRange(bytes: Uint8Array, start: number, end: number): void {
+    this.#reserve(end - start);
+    const own = this.#bytes;
+    let at = this.#length;
+    for (let i = start; i < end; i++) own[at++] = bytes[i]!;
+    this.#length = at;
   }
 
   bytesField(field: number, value: Uint8Array): void {

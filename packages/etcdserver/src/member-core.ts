@@ -209,6 +209,7 @@ export class MemberCore {
       backend: () => this.#backend,
       clock: ports.clock,
       metrics: this.metrics,
+      meter: this.meter,
       hasEnded: () => this.#end !== undefined,
       applied: (index) => {
         this.#readIndex.applied(index);
@@ -290,6 +291,13 @@ export class MemberCore {
     }
     this.#latestHeader = { clusterID, memberID: this.memberID, revision, raftTerm };
     return this.#latestHeader;
+  }
+
+  /** Fills in what a header with nothing but a revision lacks. */
+  completeHeader(header: { -readonly [K in keyof ResponseHeader]: ResponseHeader[K] }): void {
+    header.clusterID = this.cluster.clusterID;
+    header.memberID = this.memberID;
+    header.raftTerm = this.applier.appliedTerm;
   }
 
   /** Tells `done` in a later turn: an operation never completes before it returned. */

@@ -8,6 +8,11 @@
 
 import type { ConfChange, ProposeResult } from "@etcd-ts/raft";
 
+import { PendingProposal } from "./pending-proposals.ts";
+
+/** A write, or a change of the configuration. */
+export type Queued = PendingProposal | ConfChange;
+
 /** Where proposals go. */
 export interface ProposalTarget {
   proposeBatch(batch: readonly Uint8Array[]): ProposeResult;
@@ -16,17 +21,16 @@ export interface ProposalTarget {
 
 export class ProposalQueue {
   readonly #target: ProposalTarget;
-  readonly #isAwaited: (id: bigint) => boolean;
-  readonly #dropped: (id: bigint) => void;
-  #ids: bigint[] = [];
-  #entries: (Uint8Array | ConfChange)[] = [];
+  readonly #isAwaited: (change: ConfChange) => boolean;
+  readonly #dropped: (queued: Queued) => void;
+  #queue: Queued[] = [];
   #hasWaited = false;
 
   /** @param dropped - told of each proposal that raft would not take */
   constructor(
     target: ProposalTarget,
-    isAwaited: (id: bigint) => boolean,
-    dropped: (id: bigint) => void,
+    isAwaited: (change: ConfChange) => boolean,
+    dropped: (queued: Queued) => void,
   ) {
     this.#target = target;
     this.#isAwaited = isAwaited;
@@ -34,51 +38,46 @@ export class ProposalQueue {
   }
 
   get size(): number {
-    return this.#ids.length;
+    return this.#queue.length;
   }
 
-  add(id: bigint, entry: Uint8Array | ConfChange): void {
-    this.#ids.push(id);
-    this.#entries.push(entry);
+  add(queued: Queued): void {
+    this.#queue.push(queued);
   }
 
   /** There is nobody to take proposals; some may have given up by the time there is. */
   wait(): void {
-    if (this.#ids.length > 0) this.#hasWaited = true;
+    if (this.#queue.length > 0) this.#hasWaited = true;
   }
 
   clear(): void {
-    this.#ids = [];
-    this.#entries = [];
+    this.#queue = [];
     this.#hasWaited = false;
   }
 
   /** Hands everything to raft. */
   flush(): void {
-    if (this.#ids.length === 0) return;
-    const ids = this.#ids;
-    const entries = this.#entries;
+    if (this.#queue.length === 0) return;
+    const queue = this.#queue;
     const hasWaited = this.#hasWaited;
     this.clear();
-    let batchIDs: bigint[] = [];
-    let batch: Uint8Array[] = [];
-    const flushBatch = (): void => {
-      if (batch.length === 0) return;
-      if (this.#target.proposeBatch(batch) === "dropped") batchIDs.forEach(this.#dropped);
-      batchIDs = [];
-      batch = [];
-    };
-    ids.forEach((id, i) => {
-      const entry = entries[i]!;
-      if (hasWaited && !this.#isAwaited(id)) return;
-      if (entry instanceof Uint8Array) {
-        batchIDs.push(id);
-        batch.push(entry);
-        return;
+    let writes: PendingProposal[] = [];
+    for (const queued of queue) {
+      if (queued instanceof PendingProposal) {
+        if (!hasWaited || !queued.isSettled) writes.push(queued);
+        continue;
       }
-      flushBatch();
-      if (this.#target.proposeConfChange(entry) === "dropped") this.#dropped(id);
-    });
-    flushBatch();
+      if (hasWaited && !this.#isAwaited(queued)) continue;
+      this.#propose(writes);
+      writes = [];
+      if (this.#target.proposeConfChange(queued) === "dropped") this.#dropped(queued);
+    }
+    this.#propose(writes);
+  }
+
+  #propose(writes: readonly PendingProposal[]): void {
+    if (writes.length === 0) return;
+    const result = this.#target.proposeBatch(writes.map(({ data }) => data));
+    if (result === "dropped") writes.forEach(this.#dropped);
   }
 }

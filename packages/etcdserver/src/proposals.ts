@@ -7,15 +7,16 @@
 
 import { WireWriter } from "@etcd-ts/base";
 import type { Clock, EtcdError, Logger } from "@etcd-ts/base";
-import { InternalRaftRequestCodec, SERVER_ERRORS, ServerError } from "@etcd-ts/api";
-import type { InternalRaftRequest, RaftOperation } from "@etcd-ts/api";
+import { SERVER_ERRORS, ServerError, writeProposal } from "@etcd-ts/api";
+import type { RaftOperation } from "@etcd-ts/api";
 import { PROPOSAL_DROPPED_TEXT } from "@etcd-ts/raft";
 import type { ConfChange } from "@etcd-ts/raft";
 
 import type { ApplyResult } from "./apply/request-applier.ts";
+import { PendingProposal, PendingProposals } from "./pending-proposals.ts";
 import { PendingRequests } from "./pending-requests.ts";
 import { ProposalQueue } from "./proposal-queue.ts";
-import type { ProposalTarget } from "./proposal-queue.ts";
+import type { ProposalTarget, Queued } from "./proposal-queue.ts";
 import type { RequestIDs } from "./request-id.ts";
 import type { AuthIdentity, Completion } from "./server-api.ts";
 import type { ServerMetrics } from "./server-metrics.ts";
@@ -47,17 +48,19 @@ export class Proposals {
   /** Reused, so that a proposal costs one copy of its size. */
   #writer = new WireWriter(WRITER_BYTES);
   #hasLeader = false;
-  readonly pending: PendingRequests<ApplyResult>;
+  readonly pending: PendingProposals;
   readonly pendingChanges: PendingRequests<EtcdError | undefined>;
 
   constructor(parts: ProposalsParts) {
     this.#parts = parts;
-    this.pending = new PendingRequests(parts.timeoutMs);
+    this.pending = new PendingProposals(parts.timeoutMs, parts.requestIDs, () =>
+      parts.metrics.failed.inc(),
+    );
     this.pendingChanges = new PendingRequests(parts.timeoutMs);
     this.#queue = new ProposalQueue(
       parts.target,
-      (id) => this.pending.has(id) || this.pendingChanges.has(id),
-      (id) => this.#drop(id, PROPOSAL_DROPPED),
+      (change) => this.pendingChanges.has(change.id),
+      (queued) => this.#drop(queued, PROPOSAL_DROPPED),
     );
   }
 
@@ -67,26 +70,23 @@ export class Proposals {
     identity: AuthIdentity | undefined,
     done: Completion<ApplyResult>,
   ): void {
-    const { requestIDs, clock, metrics, maxRequestBytes } = this.#parts;
-    const id = requestIDs.next();
-    const header = {
-      id,
-      username: identity?.username ?? "",
-      authRevision: identity?.authRevision ?? 0,
-    };
-    const data = this.#encode({ header, id: 0n, operation });
+    const { requestIDs, clock, maxRequestBytes } = this.#parts;
+    const count = requestIDs.nextCount();
+    const data = this.#encode(count, identity, operation);
     if (data.length > maxRequestBytes) {
       clock.nextTurn(() => done(SERVER_ERRORS.requestTooLarge, undefined));
       return;
     }
-    this.pending.add(id, clock.monotonicMs(), (failure, result) => {
-      metrics.pending.set(this.pending.size);
-      if (failure !== undefined) metrics.failed.inc();
-      const error = failure ?? result?.error;
-      done(error, error === undefined ? result : undefined);
-    });
-    metrics.pending.set(this.pending.size);
-    this.#enqueue(id, data);
+    const proposal = new PendingProposal(
+      count,
+      data,
+      operation,
+      identity,
+      clock.monotonicMs(),
+      done,
+    );
+    this.pending.add(proposal);
+    this.#enqueue(proposal);
   }
 
   /** The same for a change of the configuration; its id is set here. */
@@ -103,12 +103,13 @@ export class Proposals {
       }
       done(failure ?? refusal, undefined);
     });
-    this.#enqueue(id, { ...change, id });
+    this.#enqueue({ ...change, id });
   }
 
   /** Hands what came in this turn to raft, or keeps it while there is no leader. */
   beforeReady(hasLeader: boolean): void {
     this.#hasLeader = hasLeader;
+    this.#parts.metrics.pending.set(this.pending.size);
     if (hasLeader) this.#queue.flush();
     else this.#queue.wait();
   }
@@ -123,28 +124,34 @@ export class Proposals {
     this.#queue.clear();
     this.pending.failAll(failure);
     this.pendingChanges.failAll(failure);
+    this.#parts.metrics.pending.set(0);
   }
 
-  #enqueue(id: bigint, entry: Uint8Array | ConfChange): void {
+  #enqueue(queued: Queued): void {
     if (!this.#hasLeader && this.#queue.size >= LEADERLESS_PROPOSALS_MAX) {
-      this.#drop(id, SERVER_ERRORS.tooManyRequests);
+      this.#drop(queued, SERVER_ERRORS.tooManyRequests);
       return;
     }
-    this.#queue.add(id, entry);
+    this.#queue.add(queued);
     this.#parts.target.wake();
   }
 
-  #encode(request: InternalRaftRequest): Uint8Array {
+  #encode(count: number, identity: AuthIdentity | undefined, operation: RaftOperation): Uint8Array {
     if (this.#writer.length > WRITER_BYTES) this.#writer = new WireWriter(WRITER_BYTES);
     else this.#writer.reset();
-    InternalRaftRequestCodec.encode(request, this.#writer);
+    const { requestIDs } = this.#parts;
+    const username = identity?.username ?? "";
+    const authRevision = identity?.authRevision ?? 0;
+    const high = requestIDs.highOf(count);
+    const low = requestIDs.lowOf(count);
+    writeProposal(this.#writer, high, low, username, authRevision, operation);
     return this.#writer.finish();
   }
 
-  #drop(id: bigint, error: EtcdError): void {
+  #drop(queued: Queued, error: EtcdError): void {
     this.#parts.clock.nextTurn(() => {
-      this.pending.fail(id, error);
-      this.pendingChanges.fail(id, error);
+      if (queued instanceof PendingProposal) this.pending.fail(queued, error);
+      else this.pendingChanges.fail(queued.id, error);
     });
   }
 }

@@ -453,7 +453,10 @@ export class EtcdServer implements ServerOperations {
   /** The response to the operation that was proposed, under a header of this member. */
   #completed<T extends { readonly header: ResponseHeader | undefined }>(result: ApplyResult): T {
     const response = result.response as unknown as T;
-    return { ...response, header: this.#core.header(response.header?.revision ?? 0) };
+    if (response.header === undefined) return { ...response, header: this.#core.header(0) };
+    // Made for this request alone, and not looked at by anybody before.
+    this.#core.completeHeader(response.header);
+    return response;
   }
 
   /** What would outgrow the quota is refused here, before it costs a log entry. */

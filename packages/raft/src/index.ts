@@ -26,6 +26,7 @@ export {
   ConfChangeV2Codec,
   ConfStateCodec,
   EntryCodec,
+  writeEntryHead,
   entrySizeBytes,
   HardStateCodec,
   MessageCodec,

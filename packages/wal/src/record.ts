@@ -13,8 +13,10 @@
  *   turns a record into a different valid one.
  */
 
-import { WireWriter, crc32c, invariant, varintLength } from "@etcd-ts/base";
+import { WIRE_BYTES, WireWriter, crc32c, invariant, varintLength } from "@etcd-ts/base";
 import type { Codec } from "@etcd-ts/base";
+import { writeEntryHead } from "@etcd-ts/raft";
+import type { Entry } from "@etcd-ts/raft";
 
 export const RECORD_METADATA = 1;
 export const RECORD_ENTRY = 2;
@@ -179,11 +181,31 @@ export class RecordEncoder {
   data(type: RecordType, data: Uint8Array): void {
     invariant(type !== RECORD_CRC, () => "RecordEncoder.data: a crc record has no data");
     this.#crc = crc32c(this.#crc, data);
-    const head = 2 + 1 + varintLength(this.#crc);
-    const recordBytes = head + 1 + varintLength(data.length) + data.length;
-    this.#begin(type, recordBytes);
-    this.#out.bytesField(3, data);
+    const recordBytes = this.#beginData(type, data.length);
+    this.#out.raw(data);
     this.#pad(recordBytes);
+  }
+
+  /** As `message` for an entry, whose data is copied once. */
+  entry(entry: Entry): void {
+    const head = this.#data;
+    head.reset();
+    writeEntryHead(entry, head);
+    this.#crc = crc32c(crc32c(this.#crc, head.buffer, 0, head.length), entry.data);
+    const recordBytes = this.#beginData(RECORD_ENTRY, head.length + entry.data.length);
+    this.#out.rawRange(head.buffer, 0, head.length);
+    this.#out.raw(entry.data);
+    this.#pad(recordBytes);
+  }
+
+  /** All of a record but the bytes of its data. @returns its size */
+  #beginData(type: RecordType, dataBytes: number): number {
+    const head = 2 + 1 + varintLength(this.#crc);
+    const recordBytes = head + 1 + varintLength(dataBytes) + dataBytes;
+    this.#begin(type, recordBytes);
+    this.#out.tag(3, WIRE_BYTES);
+    this.#out.varint(dataBytes);
+    return recordBytes;
   }
 
   /** Hands the running checksum over to a new segment. */
@@ -195,14 +217,14 @@ export class RecordEncoder {
 
   #begin(type: RecordType, recordBytes: number): void {
     writeFrameSize(this.#frame, recordBytes);
-    this.#out.raw(this.#frame);
+    this.#out.rawRange(this.#frame, 0, FRAME_HEADER_BYTES);
     this.#out.varintField(1, type);
     this.#out.varintField(2, this.#crc);
   }
 
   #pad(recordBytes: number): void {
     const padding = framePaddingBytes(recordBytes);
-    if (padding > 0) this.#out.raw(ZEROS.subarray(0, padding));
+    this.#out.rawRange(ZEROS, 0, padding);
     invariant(
       this.#out.length % FRAME_ALIGNMENT_BYTES === 0,
       () => `RecordEncoder: frame ends at ${this.#out.length}`,

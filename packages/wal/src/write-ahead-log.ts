@@ -13,16 +13,10 @@
 
 import { EtcdError, invariant } from "@etcd-ts/base";
 import type { Clock, Disk, DiskFile, Logger, Metrics } from "@etcd-ts/base";
-import { EntryCodec, HardStateCodec } from "@etcd-ts/raft";
+import { HardStateCodec } from "@etcd-ts/raft";
 import type { Entry, HardState } from "@etcd-ts/raft";
 import { WalError } from "./errors.ts";
-import {
-  RECORD_ENTRY,
-  RECORD_METADATA,
-  RECORD_SNAPSHOT,
-  RECORD_STATE,
-  RecordEncoder,
-} from "./record.ts";
+import { RECORD_METADATA, RECORD_SNAPSHOT, RECORD_STATE, RecordEncoder } from "./record.ts";
 import { SEGMENT_BYTES, openLog, readLog, readValidSnapshots } from "./open.ts";
 import type { HeldSegment, OpenedLog } from "./open.ts";
 import type { WalContents } from "./replay.ts";
@@ -309,7 +303,7 @@ export class WriteAheadLog {
     for (const { entries, hardState, snapshot } of batch) {
       if (entries.length > 0 || snapshot !== undefined) mustWrite = true;
       for (const entry of entries) {
-        this.#encoder.message(RECORD_ENTRY, EntryCodec, entry);
+        this.#encoder.entry(entry);
         this.#lastIndex = entry.index;
       }
       if (hardState !== undefined && this.#adoptHardState(hardState)) mustWrite = true;

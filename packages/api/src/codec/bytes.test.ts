@@ -16,6 +16,7 @@ import {
   WireWriter,
 } from "@etcd-ts/base";
 import type { Codec } from "@etcd-ts/base";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { InternalRaftRequestSchema } from "../gen/etcdserverpb/raft_internal_pb.ts";
@@ -25,7 +26,8 @@ import { generatedCodec } from "./generated-codec.ts";
 import { EventType, generatedKeyValue, KeyValueCodec } from "./key-value.ts";
 import { CompactionRequestCodec, PutRequestCodec, RangeRequestCodec } from "./kv.ts";
 import { LeaseRecordCodec } from "./lease.ts";
-import { InternalRaftRequestCodec } from "./raft-internal.ts";
+import { InternalRaftRequestCodec, writeProposal } from "./raft-internal.ts";
+import type { RaftOperation } from "./raft-internal.ts";
 import { generatedHeader, ResponseHeaderCodec } from "./response-header.ts";
 import {
   CompareResult,
@@ -89,6 +91,33 @@ test("log entries have the reference's bytes", () => {
     },
   });
   expect(hexOf(InternalRaftRequestCodec, version)).toBe("a206020809a251070a05332e362e30");
+});
+
+test("writeProposal() writes what the codec of log entries does", () => {
+  const operations: RaftOperation[] = [
+    { kind: "put", request: PutRequestCodec.create({ key: b("k"), value: b("v") }) },
+    { kind: "authEnable", request: create(AuthEnableRequestSchema) },
+  ];
+  const uint64 = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        uint64,
+        uint64.map((id) => id >> 30n || 1n),
+      ),
+      fc.constantFrom("", "root"),
+      fc.oneof(fc.constant(0), fc.maxSafeNat()),
+      fc.constantFrom(...operations),
+      (id, username, authRevision, operation) => {
+        const header = { id, username, authRevision };
+        const writer = new WireWriter();
+        const high = Number(id >> 32n);
+        writeProposal(writer, high, Number(id & 0xffff_ffffn), username, authRevision, operation);
+        const entry = InternalRaftRequestCodec.create({ header, operation });
+        expect(writer.finish()).toEqual(encodeMessage(InternalRaftRequestCodec, entry));
+      },
+    ),
+  );
 });
 
 test("a transaction has the reference's bytes", () => {

@@ -9,6 +9,7 @@
  * leases and those of auth and membership (1000 and up).
  */
 
+import { WIRE_VARINT } from "@etcd-ts/base";
 import type { Codec, WireReader, WireWriter } from "@etcd-ts/base";
 
 import { RequestSchema } from "../gen/etcdserverpb/etcdserver_pb.ts";
@@ -253,6 +254,30 @@ export const InternalRaftRequestCodec = new MessageCodec<InternalRaftRequest>({
     return true;
   },
 });
+
+/**
+ * Writes what `InternalRaftRequestCodec` does for a request with a header, which every write has.
+ *
+ * @param idHigh - the id of the header in two halves of 32 bits; not 0
+ */
+export function writeProposal(
+  writer: WireWriter,
+  idHigh: number,
+  idLow: number,
+  username: string,
+  authRevision: number,
+  operation: RaftOperation,
+): void {
+  const field = fieldOf(operation);
+  if (field < HEADER_FIELD) writeOperation(operation, writer);
+  const mark = writer.beginMessage(HEADER_FIELD);
+  writer.tag(1, WIRE_VARINT);
+  writer.varintHalves(idHigh, idLow);
+  writeString(writer, 2, username);
+  writeNumber(writer, 3, authRevision);
+  writer.endMessage(mark);
+  if (field > HEADER_FIELD) writeOperation(operation, writer);
+}
 
 /** 0 for none. */
 function fieldOf(operation: RaftOperation): number {

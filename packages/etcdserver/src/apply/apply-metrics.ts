@@ -15,8 +15,10 @@ export class ApplyMeter {
   readonly #warningMs: number;
   readonly #durations: Family<Histogram>;
   readonly #slow: Counter;
-  /** By operation name, for success. */
+  /** By kind of operation, for success. */
   readonly #succeeded = new Map<string, Histogram>();
+  /** When the request before the next one was done, in a row of them. */
+  #rowMs: number | undefined;
 
   constructor(ports: {
     readonly clock: Clock;
@@ -39,24 +41,34 @@ export class ApplyMeter {
     });
   }
 
+  /** Requests until `endRow` follow each other at once: each starts when the one before is done. */
+  beginRow(nowMs: number): void {
+    this.#rowMs = nowMs;
+  }
+
+  endRow(): void {
+    this.#rowMs = undefined;
+  }
+
   start(): number {
-    return this.#clock.monotonicMs();
+    return this.#rowMs ?? this.#clock.monotonicMs();
   }
 
   /** @param error - what the request failed with; a compacted revision counts as success */
   finish(kind: string, startMs: number, error: EtcdError | undefined): void {
-    const tookMs = this.#clock.monotonicMs() - startMs;
-    const op = OPERATION_NAMES[kind] ?? kind.charAt(0).toUpperCase() + kind.slice(1);
-    const isSuccess = error === undefined || error === SERVER_ERRORS.compacted;
-    this.#histogram(op, isSuccess).observe(tookMs / 1000);
-    if (!isSuccess) {
-      this.#logger.warn("failed to apply request", {
-        took: `${tookMs}ms`,
-        request: op,
-        error: error.message,
-      });
+    const nowMs = this.#clock.monotonicMs();
+    const tookMs = nowMs - startMs;
+    if (this.#rowMs !== undefined) this.#rowMs = nowMs;
+    if (error === undefined || error === SERVER_ERRORS.compacted) {
+      this.#successOf(kind).observe(tookMs / 1000);
+    } else {
+      const request = operationName(kind);
+      const labels = { version: "v3", op: request, success: "false" };
+      this.#durations.labels(labels).observe(tookMs / 1000);
+      const took = `${tookMs}ms`;
+      this.#logger.warn("failed to apply request", { took, request, error: error.message });
     }
-    if (tookMs > this.#warningMs) this.warnSlow(op, "", tookMs, error);
+    if (tookMs > this.#warningMs) this.warnSlow(operationName(kind), "", tookMs, error);
   }
 
   warnSlow(op: string, prefix: string, tookMs: number, error: EtcdError | undefined): void {
@@ -80,13 +92,17 @@ export class ApplyMeter {
     if (tookMs > this.#warningMs) this.warnSlow(op, prefix, tookMs, error);
   }
 
-  #histogram(op: string, isSuccess: boolean): Histogram {
-    if (!isSuccess) return this.#durations.labels({ version: "v3", op, success: "false" });
-    let histogram = this.#succeeded.get(op);
+  #successOf(kind: string): Histogram {
+    let histogram = this.#succeeded.get(kind);
     if (histogram === undefined) {
-      histogram = this.#durations.labels({ version: "v3", op, success: "true" });
-      this.#succeeded.set(op, histogram);
+      const labels = { version: "v3", op: operationName(kind), success: "true" };
+      histogram = this.#durations.labels(labels);
+      this.#succeeded.set(kind, histogram);
     }
     return histogram;
   }
+}
+
+function operationName(kind: string): string {
+  return OPERATION_NAMES[kind] ?? kind.charAt(0).toUpperCase() + kind.slice(1);
 }

@@ -26,6 +26,7 @@ import type { ConfChange, ConfState, Entry } from "@etcd-ts/raft";
 
 import { decodeConfChangeContext, decodeMemberContext } from "../membership/index.ts";
 import type { Cluster, Member } from "../membership/index.ts";
+import type { PendingProposal, PendingProposals } from "../pending-proposals.ts";
 import type { PendingRequests } from "../pending-requests.ts";
 import type { AuthIdentity, PeerTransport } from "../server-api.ts";
 import type { ConsistentIndex } from "./consistent-index.ts";
@@ -55,7 +56,7 @@ export interface EntryApplierParts {
   readonly cluster: Cluster;
   readonly maxLearners: number;
   readonly consistentIndex: ConsistentIndex;
-  readonly pending: PendingRequests<ApplyResult>;
+  readonly pending: PendingProposals;
   readonly pendingChanges: PendingRequests<EtcdError | undefined>;
   readonly hasNoSpaceAlarm: () => boolean;
   readonly transport: PeerTransport | undefined;
@@ -149,20 +150,34 @@ export class EntryApplier {
       this.#parts.hooks.termBegan();
       return;
     }
+    const own = this.#parts.pending.firstIf(entry.data);
+    if (own !== undefined && isPlain(own.operation)) {
+      const { operation, identity } = own;
+      this.#answer(own, this.#applyOperation(operation, identity, true, isNew), isNew);
+      return;
+    }
     const request = readRequest(entry);
     const id = request.id === 0n ? (request.header?.id ?? 0n) : request.id;
     // What was logged before this start answers nobody, even if a fast member used its id again.
-    const isAwaited = entry.index > this.#loggedIndex && this.#parts.pending.has(id);
-    const result = this.#applyOperation(request.operation, identityOf(request), isAwaited, isNew);
-    if (isAwaited && result !== undefined) this.#answer(id, result);
-    else if (isNew && result?.error === SERVER_ERRORS.noSpace) this.#raiseNoSpace(result.error);
+    const waiting = entry.index > this.#loggedIndex ? this.#parts.pending.find(id) : undefined;
+    const { operation } = request;
+    const isAwaited = waiting !== undefined;
+    const result = this.#applyOperation(operation, identityOf(request), isAwaited, isNew);
+    this.#answer(waiting, result, isNew);
   }
 
-  #answer(id: bigint, result: ApplyResult): void {
+  #answer(
+    waiting: PendingProposal | undefined,
+    result: ApplyResult | undefined,
+    isNew: boolean,
+  ): void {
+    if (result === undefined) return;
     const { pending } = this.#parts;
-    const answer = (): void => pending.succeed(id, result);
-    if (result.error === SERVER_ERRORS.noSpace) this.#raiseNoSpace(result.error, answer);
-    else answer();
+    if (result.error === SERVER_ERRORS.noSpace) {
+      if (waiting !== undefined) {
+        this.#raiseNoSpace(result.error, () => pending.succeed(waiting, result));
+      } else if (isNew) this.#raiseNoSpace(result.error);
+    } else if (waiting !== undefined) pending.succeed(waiting, result);
   }
 
   /** The alarm comes first: whoever is told of it finds it raised. */
@@ -324,6 +339,14 @@ export class EntryApplier {
         unreachable(change.type, "changeMembers");
     }
   }
+}
+
+/**
+ * Whether an operation is surely what would be read back from its entry: it holds bytes and numbers
+ * only. Text, for one, may have been no text before it was written as such.
+ */
+function isPlain({ kind }: RaftOperation): boolean {
+  return kind === "put" || kind === "txn" || kind === "deleteRange";
 }
 
 /** Who proposed a request; nobody while authentication was off. */

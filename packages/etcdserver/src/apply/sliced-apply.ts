@@ -11,6 +11,7 @@ import type { Entry } from "@etcd-ts/raft";
 import type { Backend } from "@etcd-ts/storage";
 
 import type { ServerMetrics } from "../server-metrics.ts";
+import type { ApplyMeter } from "./apply-metrics.ts";
 import type { EntryApplier } from "./entry-applier.ts";
 
 /** How long one slice may hold the turn. */
@@ -23,6 +24,7 @@ export interface SlicedApplyParts {
   readonly backend: () => Backend;
   readonly clock: Clock;
   readonly metrics: ServerMetrics;
+  readonly meter: ApplyMeter;
   /** Whether the member has ended and nothing more is to be applied. */
   readonly hasEnded: () => boolean;
   /** Told after each slice how far it got. */
@@ -76,9 +78,11 @@ export class SlicedApply {
   }
 
   #applySlice(entries: readonly Entry[], from: number): number {
-    const { applier, clock, metrics, applied } = this.#parts;
+    const { applier, clock, metrics, meter, applied } = this.#parts;
     const backend = this.#parts.backend();
-    const untilMs = clock.monotonicMs() + SLICE_MS;
+    const startMs = clock.monotonicMs();
+    const untilMs = startMs + SLICE_MS;
+    meter.beginRow(startMs);
     let next = from;
     while (next < entries.length) {
       applier.apply(entries[next]!);
@@ -86,6 +90,7 @@ export class SlicedApply {
       if (next % SLICE_ENTRIES !== 0) continue;
       if (backend.isOverloaded || clock.monotonicMs() >= untilMs) break;
     }
+    meter.endRow();
     metrics.applied.set(applier.appliedIndex);
     applied(applier.appliedIndex);
     return next;

@@ -41,6 +41,8 @@ interface Node {
 export class V2Store {
   #root: Node;
   #index: number;
+  /** As of `index`: it is asked for after every hundred entries, and hardly ever changes. */
+  #encoded: { readonly index: number; readonly bytes: Uint8Array } | undefined;
 
   constructor() {
     this.#root = directory(0);
@@ -61,7 +63,15 @@ export class V2Store {
     return store;
   }
 
+  /** The result is shared, and never changed. */
   encode(): Uint8Array {
+    if (this.#encoded?.index !== this.#index) {
+      this.#encoded = { index: this.#index, bytes: this.#encodeNow() };
+    }
+    return this.#encoded.bytes;
+  }
+
+  #encodeNow(): Uint8Array {
     const events = Array.from({ length: EVENTS_CAPACITY }, () => "null").join(",");
     const queue = `{"Events":[${events}],"Size":0,"Front":0,"Back":0,"Capacity":${EVENTS_CAPACITY}}`;
     const history = `{"Queue":${queue},"StartIndex":0,"LastIndex":0}`;

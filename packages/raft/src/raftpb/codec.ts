@@ -70,12 +70,20 @@ function writeNested<T>(writer: WireWriter, field: number, codec: Codec<T>, valu
   writer.endMessage(mark);
 }
 
+/** Writes an entry up to the bytes of its data, which are the last there is. */
+export function writeEntryHead(entry: Entry, writer: WireWriter): void {
+  writer.varintField(1, entry.type === "EntryNormal" ? 0 : ENTRY_TYPE_NUMBERS.get(entry.type)!);
+  writer.varintField(2, entry.term);
+  writer.varintField(3, entry.index);
+  if (entry.data.length === 0) return;
+  writer.tag(4, WIRE_BYTES);
+  writer.varint(entry.data.length);
+}
+
 export const EntryCodec: Codec<Entry> = {
   encode(entry, writer) {
-    writer.varintField(1, ENTRY_TYPE_NUMBERS.get(entry.type)!);
-    writer.varintField(2, entry.term);
-    writer.varintField(3, entry.index);
-    writeOptionalBytes(writer, 4, entry.data);
+    writeEntryHead(entry, writer);
+    writer.raw(entry.data);
   },
   decode(reader) {
     let type: Entry["type"] = "EntryNormal";
