@@ -2,8 +2,10 @@
  * Advisory locks that exclude Go etcd's.
  *
  * Go etcd takes an open-file-description lock (fcntl F_OFD_SETLK) on log segments and a flock(2)
- * lock on the database. The two kinds do not see each other, so a lock here takes both. Both
- * belong to the open file, so they also exclude another open in this process and end with close.
+ * lock on the database. The two kinds do not see each other, so a lock here takes both, unless it is
+ * for a log segment: those are opened while the log is written, and the second kind costs a process.
+ * Both belong to the open file, so they also exclude another open in this process and end with
+ * close.
  *
  * On Linux the first kind comes from `fs-native-extensions`; the second from the `flock` tool of
  * util-linux or busybox, which locks a descriptor it inherits: the lock stays with our open file
@@ -52,10 +54,16 @@ function loadLibrary(): TryLock | Error {
 /**
  * Locks the open file `fd`, without waiting.
  *
+ * @param isSegment - the first kind is enough, where it can be had
  * @returns the kinds taken; at least one
  * @throws {DiskError} LOCKED if another holds it, IO if no kind can be taken
  */
-export async function lockFile(fd: number, path: string, mode: LockMode): Promise<LockSupport> {
+export async function lockFile(
+  fd: number,
+  path: string,
+  mode: LockMode,
+  isSegment: boolean,
+): Promise<LockSupport> {
   const kinds: ("ofd" | "flock")[] = [];
   const missing: string[] = [];
   const loaded = loadLibrary();
@@ -65,7 +73,7 @@ export async function lockFile(fd: number, path: string, mode: LockMode): Promis
     if (!tryLibrary(loaded, fd, path, mode)) throw locked(path);
     kinds.push(isLinux ? "ofd" : "flock");
   }
-  if (isLinux) {
+  if (isLinux && !(isSegment && kinds.length > 0)) {
     const outcome = await runFlock(fd, mode);
     if (outcome === "locked") throw locked(path);
     if (outcome === "taken") kinds.push("flock");

@@ -56,6 +56,16 @@ describe.runIf(isLinux)("locks", () => {
     expect([canLockOutside("ofd"), canLockOutside("flock")]).toEqual([true, true]);
   });
 
+  test("of segments are of the kind Go etcd takes on them, without a process", async () => {
+    const options = { mode: "create", lock: "exclusive", lockFor: "segment" } as const;
+    const file = await new NodeDisk().open(path, options);
+    expect(file.lock).toEqual({ kinds: ["ofd"], missing: [] });
+    expect([canLockOutside("ofd"), canLockOutside("flock")]).toEqual([false, true]);
+    await expect(new NodeDisk().open(path, options)).rejects.toMatchObject({ code: "LOCKED" });
+    await file.close();
+    expect(canLockOutside("ofd")).toBe(true);
+  });
+
   test.each(["ofd", "flock"] as const)("see a holder of the %s kind alone", async (kind) => {
     const disk = new NodeDisk();
     await (await disk.open(path, { mode: "create" })).close();

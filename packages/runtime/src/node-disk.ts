@@ -48,7 +48,10 @@ export class NodeDisk implements Disk {
       if (fs.fstatSync(fd).isDirectory()) {
         throw new DiskError("IS_DIRECTORY", path, `open ${path}: is a directory`);
       }
-      const lock = options.lock === undefined ? undefined : await lockFile(fd, path, options.lock);
+      const lock =
+        options.lock === undefined
+          ? undefined
+          : await lockFile(fd, path, options.lock, options.lockFor === "segment");
       if (lock !== undefined) this.#warnOfMissing(lock, path);
       if (options.mode === "truncate") fs.ftruncateSync(fd, 0);
       return new NodeFile(fd, path, isReadOnly, lock);

@@ -120,7 +120,7 @@ async function holdSegments(
       }
       const path = `${directory}/${name.name}`;
       const file = isWriter
-        ? await disk.open(path, { mode: "readWrite", lock: "exclusive" })
+        ? await disk.open(path, { mode: "readWrite", lock: "exclusive", lockFor: "segment" })
         : await disk.open(path, { mode: "read" });
       held.push({ name, path, file });
     }

@@ -56,7 +56,11 @@ export class SegmentPipeline {
 
   async #allocate(path: string): Promise<PreparedSegment> {
     // The lock belongs to the open file, so it outlives the renaming to a segment's name.
-    const file = await this.#disk.open(path, { mode: "truncate", lock: "exclusive" });
+    const file = await this.#disk.open(path, {
+      mode: "truncate",
+      lock: "exclusive",
+      lockFor: "segment",
+    });
     try {
       // Synced bit by bit, long before the cut: there the zeros would hold up the log by their
       // whole length, and here all at once they would hold up its writes.

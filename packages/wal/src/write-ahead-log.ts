@@ -422,7 +422,7 @@ function parentOf(path: string): string {
 export async function removeIfUnlocked(disk: Disk, path: string): Promise<boolean> {
   let file: DiskFile;
   try {
-    file = await disk.open(path, { mode: "readWrite", lock: "exclusive" });
+    file = await disk.open(path, { mode: "readWrite", lock: "exclusive", lockFor: "segment" });
   } catch (error) {
     if (error instanceof EtcdError && error.code === "LOCKED") return false;
     throw error;

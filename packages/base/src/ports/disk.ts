@@ -50,6 +50,12 @@ export interface OpenOptions {
    * `LOCKED` if somebody else holds it.
    */
   readonly lock?: "exclusive" | "shared";
+  /**
+   * Go etcd locks log segments in one way and the database in another, which do not see each
+   * other. `segment` takes the lock in the first way if the system has it, which costs nothing;
+   * otherwise it is taken in both. All who lock a file must ask alike.
+   */
+  readonly lockFor?: "segment";
 }
 
 export interface FileStat {
