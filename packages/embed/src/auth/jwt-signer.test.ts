@@ -109,6 +109,7 @@ test("an HMAC secret is the private key's file", async () => {
   const options = `sign-method=HS256,priv-key=${file("secret", "0123456789abcdef0123456789abcdef\n")}`;
   const token = await signerOf(options).sign(CLAIMS);
   expect(await signerOf(options).verify(token)).toEqual(CLAIMS);
+  expect(await signerOf(options).verify(`${token}=`)).toBeUndefined();
 });
 
 describe("options", () => {

@@ -17,6 +17,8 @@ import { jwtVerify, SignJWT } from "jose";
 /** Tokens whose claims are kept. */
 export const KNOWN_TOKENS_MAX = 4096;
 
+const COMPACT_FORM = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
 export interface JwtKeys {
   readonly algorithm: string;
   readonly verifyKey: KeyObject;
@@ -60,6 +62,8 @@ export class JwtSigner implements TokenSigner {
   }
 
   async verify(token: string): Promise<TokenClaims | undefined> {
+    // The library would let padding through.
+    if (!COMPACT_FORM.test(token)) return undefined;
     const { algorithm, verifyKey } = this.#keys;
     try {
       const { payload } = await jwtVerify(token, verifyKey, {
