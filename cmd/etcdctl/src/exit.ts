@@ -49,6 +49,7 @@ export function orBadArguments<T>(parse: () => T, describe: (text: string) => st
 
 const FILE_ERRORS: { readonly [code: string]: string } = {
   EACCES: "permission denied",
+  EFBIG: "file too large",
   EISDIR: "is a directory",
   ENOENT: "no such file or directory",
   ENOSPC: "no space left on device",

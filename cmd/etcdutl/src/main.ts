@@ -15,6 +15,7 @@ import {
   lineOf,
   out,
   readCommandLine,
+  UnknownCommandError,
 } from "@etcd-ts/cli";
 import { ROOT, VERSIONS } from "./commands.ts";
 import { CommandError, EXIT_ERROR, EXIT_INTERRUPTED } from "./exit.ts";
@@ -45,6 +46,7 @@ async function report(error: unknown): Promise<number> {
     err(`Run '${lineOf(error.path)} --help' for usage.\n`);
     return EXIT_ERROR;
   }
+  if (error instanceof UnknownCommandError) return EXIT_ERROR;
   const { adviceFor } = await import("./advice.ts");
   err(`Next: ${adviceFor(error)}\n`);
   return error instanceof CommandError ? error.exitCode : EXIT_ERROR;

@@ -248,7 +248,8 @@ class Restore {
   #refuseDamaged(database: Database): void {
     this.#context.onProgress?.({ step: "pages", done: 0, total: database.sizeBytes() });
     const reader = database.beginRead();
-    for (const problem of check(reader)) {
+    const problems = database.metaProblems();
+    for (const problem of problems.length > 0 ? problems : check(reader)) {
       throw new DataDirectoryError(
         "INTEGRITY",
         `${this.#options.snapshotPath} is damaged: ${problem}; \`etcdutl verify\` lists all`,

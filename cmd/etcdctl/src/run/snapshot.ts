@@ -47,6 +47,9 @@ export async function save(context: Context): Promise<void> {
   try {
     const version = await fetchInto(client, partPath, endpoints[0]!, timeout);
     moveTo(partPath, path);
+    // From here on it would not be true that nothing was saved.
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
     logLine("info", "saved", { path });
     out(`Snapshot saved at ${path}\n`);
     if (version !== "") out(`Server version ${version}\n`);
@@ -76,14 +79,14 @@ async function fetchInto(
   try {
     logLine("info", "created temporary db file", { path: partPath });
     const start = performance.now();
-    const target = new SnapshotTarget(file);
-    let version = "";
-    for await (const part of client.maintenance.snapshot(timeout)) {
-      if (version === "") {
-        ({ version } = part);
-        logLine("info", "fetching snapshot", { endpoint });
-      }
-      target.write(part.blob);
+    const { version, parts } = await client.maintenance.snapshotWithVersion(timeout);
+    logLine("info", "fetching snapshot", { endpoint });
+    const target = new SnapshotTarget(file, partPath);
+    try {
+      for await (const { blob } of parts) target.write(blob);
+    } catch (cause) {
+      if (cause instanceof ExitError) throw cause;
+      throw interrupted(`could not write snapshot: ${errorText(cause)}`);
     }
     target.verify();
     fsyncSync(file);
@@ -102,12 +105,14 @@ async function fetchInto(
 /** The file as it grows; keeps back what may be the checksum. */
 class SnapshotTarget {
   readonly #file: number;
+  readonly #path: string;
   readonly #hash = createHash("sha256");
   #tail: Uint8Array = new Uint8Array(0);
   bytes = 0;
 
-  constructor(file: number) {
+  constructor(file: number, path: string) {
     this.#file = file;
+    this.#path = path;
   }
 
   /** @throws {ExitError} if the disk does not take it */
@@ -121,7 +126,8 @@ class SnapshotTarget {
         offset += writeSync(this.#file, chunk, offset);
       }
     } catch (cause) {
-      throw interrupted(`could not write snapshot: ${fileErrorText(cause)}`);
+      const reason = `write ${this.#path}: ${fileErrorText(cause)}`;
+      throw interrupted(`could not write snapshot: ${reason}`);
     }
     this.bytes += chunk.length;
   }
