@@ -25,11 +25,19 @@ export class MemberProcess {
   readonly ports: Ports;
   readonly #dataDir: string;
   readonly #flags: readonly string[];
+  /** Of the client port; `https` needs flags that name a certificate. */
+  readonly #scheme: "http" | "https";
   #child: ChildProcess | undefined;
   /** Of all its lives. */
   log = "";
 
-  constructor(dataDir: string, ports: Ports, flags: readonly string[] = []) {
+  constructor(
+    dataDir: string,
+    ports: Ports,
+    flags: readonly string[] = [],
+    scheme: "http" | "https" = "http",
+  ) {
+    this.#scheme = scheme;
     this.#dataDir = dataDir;
     this.ports = ports;
     this.#flags = flags;
@@ -43,7 +51,7 @@ export class MemberProcess {
   }
 
   get client(): string {
-    return `http://127.0.0.1:${this.ports.client}`;
+    return `${this.#scheme}://127.0.0.1:${this.ports.client}`;
   }
 
   get isRunning(): boolean {
@@ -52,12 +60,12 @@ export class MemberProcess {
   }
 
   async up(): Promise<void> {
-    const { client, peer, metrics } = this.ports;
+    const { peer, metrics } = this.ports;
     const url = (port: number): string => `http://127.0.0.1:${port}`;
     const flags = [
       `--data-dir=${this.#dataDir}`,
-      `--listen-client-urls=${url(client)}`,
-      `--advertise-client-urls=${url(client)}`,
+      `--listen-client-urls=${this.client}`,
+      `--advertise-client-urls=${this.client}`,
       `--listen-peer-urls=${url(peer)}`,
       `--listen-metrics-urls=${url(metrics)}`,
       ...this.#flags,
