@@ -1,6 +1,8 @@
 /** For tests: an authority's good and bad certificates as files, and a member that uses them. */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { request as httpsRequest } from "node:https";
+import type { RequestOptions } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryLogger } from "@etcd-ts/base";
@@ -114,6 +116,25 @@ export class CertificateFixture {
     };
   }
 
+  /** Asks for `/health` on a connection of its own. @returns the status, or why there is none */
+  health(url: string, leaf?: string, options: RequestOptions = {}): Promise<string> {
+    return new Promise((resolve) => {
+      const pair = leaf === undefined ? {} : this.read(leaf);
+      const ca = readFileSync(this.caFile);
+      const request = httpsRequest(new URL("/health", url), {
+        ...{ agent: false, ca },
+        ...pair,
+        ...options,
+      });
+      request.on("response", (response) => {
+        response.resume();
+        resolve(String(response.statusCode));
+      });
+      request.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+      request.end();
+    });
+  }
+
   remove(): void {
     rmSync(this.directory, { recursive: true });
   }
@@ -122,7 +143,7 @@ export class CertificateFixture {
 export interface LoggedMember {
   readonly etcd: Etcd;
   readonly logger: MemoryLogger;
-  /** The reasons connections were turned away for, in order. */
+  /** The reasons connections were turned away for, in order; those who hung up are none. */
   refusals(endpoint: "client" | "peer"): readonly string[];
 }
 
@@ -134,6 +155,7 @@ export async function startLogged(settings: EtcdSettings): Promise<LoggedMember>
     logger,
     refusals: (endpoint) =>
       logger.events
+        .filter(({ level }) => level === "warn")
         .filter(({ message }) => message === `rejected connection on ${endpoint} endpoint`)
         .map(({ fields }) => fields["error"] as string),
   };

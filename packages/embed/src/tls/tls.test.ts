@@ -2,19 +2,18 @@
 
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { connect as connectPlain } from "node:net";
 import { join } from "node:path";
 import { connect as connectTLS } from "node:tls";
 import { MemoryLogger } from "@etcd-ts/base";
-import { CertificateAuthority, writeWhole } from "@etcd-ts/certs";
 import { Client } from "@etcd-ts/client";
 import { TLSFileSet } from "@etcd-ts/runtime";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { startEtcd } from "../etcd.ts";
 import { Listener } from "../listener.ts";
 import { parseListenURL } from "../listen-url.ts";
-import { CertificateFixture, LEAVES, LOOPBACK, startLogged } from "./tls-fixture.ts";
+import { CertificateFixture, startLogged } from "./tls-fixture.ts";
 import type { LeafName, LoggedMember } from "./tls-fixture.ts";
 import { TLSServer } from "./tls-server.ts";
 import { NO_TRANSPORT_SECURITY, tlsProtocol } from "./transport-security.ts";
@@ -39,25 +38,6 @@ afterAll(async () => {
   await member.etcd.stop();
   fixture.remove();
 });
-
-/** Asks for `/health` on a connection of its own. @returns the status, or why there is none */
-function health(url: string, leaf?: string, options: object = {}): Promise<string> {
-  return new Promise((resolve) => {
-    const { certFile, keyFile } = fixture.files(leaf ?? "good");
-    const request = httpsRequest(new URL("/health", url), {
-      agent: false,
-      ca: readFileSync(fixture.caFile),
-      ...(leaf === undefined ? {} : { cert: readFileSync(certFile), key: readFileSync(keyFile) }),
-      ...options,
-    });
-    request.on("response", (response) => {
-      response.resume();
-      resolve(String(response.statusCode));
-    });
-    request.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    request.end();
-  });
-}
 
 function clientOf(endpoints: readonly string[], leaf: LeafName): Client {
   return new Client({
@@ -84,7 +64,7 @@ describe("a client listener that asks for certificates", () => {
     await client.kv.put("k", "v");
     expect((await client.kv.get("k")).kvs).toHaveLength(1);
     await client.close();
-    expect(await health(member.etcd.endpoints[0]!, "good")).toBe("200");
+    expect(await fixture.health(member.etcd.endpoints[0]!, "good")).toBe("200");
   });
 
   test.each<readonly [LeafName | undefined, string | RegExp]>([
@@ -97,15 +77,15 @@ describe("a client listener that asks for certificates", () => {
     ["revoked", /^transport: certificate serial [0-9a-f]+ revoked$/],
   ])("refuses %s, says why, and goes on", async (leaf, reason) => {
     const before = member.refusals("client").length;
-    expect(await health(member.etcd.endpoints[0]!, leaf)).not.toBe("200");
+    expect(await fixture.health(member.etcd.endpoints[0]!, leaf)).not.toBe("200");
     const refusal = await lastRefusal(member, before + 1);
     if (typeof reason === "string") expect(refusal).toBe(reason);
     else expect(refusal).toMatch(reason);
-    expect(await health(member.etcd.endpoints[0]!, "good")).toBe("200");
+    expect(await fixture.health(member.etcd.endpoints[0]!, "good")).toBe("200");
   });
 
   test("names the refused certificate and where it came from", async () => {
-    await health(member.etcd.endpoints[0]!, "revoked");
+    await fixture.health(member.etcd.endpoints[0]!, "revoked");
     await vi.waitFor(() => {
       const event = member.logger.events.findLast(({ message }) => message.startsWith("rejected"));
       expect(event?.level).toBe("warn");
@@ -134,26 +114,28 @@ describe("a client listener that asks for certificates", () => {
       "tls: first record does not look like a TLS handshake",
     );
     const plain = await startEtcd();
-    const outcome = await health(plain.endpoints[0]!.replace("http:", "https:"), "good");
+    const outcome = await fixture.health(plain.endpoints[0]!.replace("http:", "https:"), "good");
     expect(outcome).not.toBe("200");
     expect((await fetch(`${plain.endpoints[0]}/health`)).status).toBe(200);
     await plain.stop();
-    expect(await health(member.etcd.endpoints[0]!, "good")).toBe("200");
+    expect(await fixture.health(member.etcd.endpoints[0]!, "good")).toBe("200");
   });
 
   test("speaks only the versions that clients and server share", async () => {
     const { etcd } = member;
-    expect(await health(etcd.endpoints[0]!, "good", { maxVersion: "TLSv1.1" })).not.toBe("200");
-    expect(await health(etcd.endpoints[0]!, "good", { maxVersion: "TLSv1.2" })).toBe("200");
+    expect(await fixture.health(etcd.endpoints[0]!, "good", { maxVersion: "TLSv1.1" })).not.toBe(
+      "200",
+    );
+    expect(await fixture.health(etcd.endpoints[0]!, "good", { maxVersion: "TLSv1.2" })).toBe("200");
     const strict = await startLogged({
       listenClientURLs: HTTPS,
       clientSecurity: fixture.security("good"),
       tlsMinVersion: "TLS1.3",
     });
     const url = strict.etcd.endpoints[0]!;
-    expect(await health(url, "good", { maxVersion: "TLSv1.2" })).not.toBe("200");
+    expect(await fixture.health(url, "good", { maxVersion: "TLSv1.2" })).not.toBe("200");
     expect(await lastRefusal(strict, 1)).toBe("tls: client offered only unsupported versions");
-    expect(await health(url, "good")).toBe("200");
+    expect(await fixture.health(url, "good")).toBe("200");
     await strict.etcd.stop();
   });
 
@@ -165,7 +147,7 @@ describe("a client listener that asks for certificates", () => {
       cipherSuites: ["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"],
     });
     const ask = (ciphers: string): Promise<string> =>
-      health(strict.endpoints[0]!, "good", { ciphers });
+      fixture.health(strict.endpoints[0]!, "good", { ciphers });
     expect(await ask("ECDHE-ECDSA-AES256-GCM-SHA384")).toBe("200");
     expect(await ask("ECDHE-ECDSA-AES128-GCM-SHA256")).not.toBe("200");
     await strict.stop();
@@ -176,8 +158,8 @@ describe("a client listener that asks for certificates", () => {
       listenClientURLs: HTTPS,
       clientSecurity: fixture.security("good", { allowedHostnames: ["elsewhere.invalid", "x"] }),
     });
-    expect(await health(strict.etcd.endpoints[0]!, "elsewhere")).toBe("200");
-    expect(await health(strict.etcd.endpoints[0]!, "good")).not.toBe("200");
+    expect(await fixture.health(strict.etcd.endpoints[0]!, "elsewhere")).toBe("200");
+    expect(await fixture.health(strict.etcd.endpoints[0]!, "good")).not.toBe("200");
     expect(await lastRefusal(strict, 1)).toBe("client certificate authentication failed");
     await strict.etcd.stop();
   });
@@ -199,9 +181,9 @@ describe("a client listener that asks for certificates", () => {
         message === "serving client traffic securely" && fields["traffic"] === "http",
     );
     const url = `https://${String(http?.fields["address"])}`;
-    expect(await health(url, "good")).toBe("200");
+    expect(await fixture.health(url, "good")).toBe("200");
     const before = split.refusals("client").length;
-    expect(await health(url, "revoked")).not.toBe("200");
+    expect(await fixture.health(url, "revoked")).not.toBe("200");
     expect(await lastRefusal(split, before + 1)).toMatch(/revoked$/);
     await split.etcd.stop();
   });
@@ -210,14 +192,14 @@ describe("a client listener that asks for certificates", () => {
 describe("a metrics listener over TLS", () => {
   test("refuses revoked certificates and those of other addresses", async () => {
     const [url] = member.etcd.metricsURLs;
-    expect(await health(url!, "good")).toBe("200");
-    expect(await health(url!, "revoked")).not.toBe("200");
-    expect(await health(url!, "elsewhere")).not.toBe("200");
+    expect(await fixture.health(url!, "good")).toBe("200");
+    expect(await fixture.health(url!, "revoked")).not.toBe("200");
+    expect(await fixture.health(url!, "elsewhere")).not.toBe("200");
     expect(await lastRefusal(member, 1)).toMatch(
       /^tls: "127\.0\.0\.1" does not match any of DNSNames \["elsewhere\.invalid"\]/,
     );
     // The client listener does not ask where a certificate belongs.
-    expect(await health(member.etcd.endpoints[0]!, "elsewhere")).toBe("200");
+    expect(await fixture.health(member.etcd.endpoints[0]!, "elsewhere")).toBe("200");
   });
 });
 
@@ -254,7 +236,7 @@ test("http and https share an address, and the first byte tells them apart", asy
   const ports = new Set(shared.endpoints.map((endpoint) => new URL(endpoint).port));
   expect(ports.size).toBe(1);
   const port = Number([...ports][0]);
-  expect(await health(`https://127.0.0.1:${port}`, "good")).toBe("200");
+  expect(await fixture.health(`https://127.0.0.1:${port}`, "good")).toBe("200");
   expect((await fetch(`http://127.0.0.1:${port}/health`)).status).toBe(200);
   const plain = new Client({ endpoints: [`http://127.0.0.1:${port}`], timeoutMs: 5000 });
   await plain.kv.put("k", "v");
@@ -278,7 +260,7 @@ test("unixs:// is TLS on a unix socket", async () => {
     clientSecurity: fixture.security("good"),
   });
   const ask = (leaf?: string): Promise<string> =>
-    health("https://localhost", leaf, { createConnection: undefined, socketPath: path });
+    fixture.health("https://localhost", leaf, { createConnection: undefined, socketPath: path });
   expect(await ask("good")).toBe("200");
   expect(await ask()).not.toBe("200");
   await etcd.stop();
@@ -335,155 +317,8 @@ describe("users by certificate", () => {
       "CommonName of client sending a request against gateway will be ignored and not used as expected\n",
     ]);
     // Other paths are open to it.
-    expect(await health(member.etcd.endpoints[0]!, "good")).toBe("200");
+    expect(await fixture.health(member.etcd.endpoints[0]!, "good")).toBe("200");
   });
-});
-
-test("leaf and authority are replaced for new connections, while old ones stay", async () => {
-  const rotating = await CertificateFixture.make();
-  const etcd = await startEtcd({
-    listenClientURLs: HTTPS,
-    clientSecurity: rotating.security("good"),
-  });
-  const connectAs = async (authority: string, leaf: { cert: string; key: string }) => {
-    const { port } = new URL(etcd.endpoints[0]!);
-    const socket = connectTLS({
-      port: Number(port),
-      host: "127.0.0.1",
-      ...{ ca: authority, cert: leaf.cert, key: leaf.key },
-    });
-    return await new Promise<{ serial: string; ask(): Promise<string> }>((resolve, reject) => {
-      socket.once("error", reject);
-      socket.once("close", () => reject(new Error("closed")));
-      const ask = (): Promise<string> =>
-        new Promise((answered) => {
-          socket.once("data", (chunk) => answered(String(chunk).slice(0, 12)));
-          socket.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        });
-      socket.once("secureConnect", () => {
-        const serial = socket.getPeerX509Certificate()!.serialNumber.toLowerCase();
-        // With TLS 1.3 a refusal comes after the client's end of the handshake.
-        void ask().then(() => resolve({ serial, ask }));
-      });
-    });
-  };
-  const oldCA = rotating.authority;
-  const oldLeaf = rotating.pair("good");
-  const old = await connectAs(oldCA.pair.cert, oldLeaf);
-  expect(old.serial).toBe(oldLeaf.serialNumber);
-
-  const second = await rotating.authority.issue(LEAVES.good);
-  rotating.write("good", second);
-  expect((await connectAs(oldCA.pair.cert, oldLeaf)).serial).toBe(second.serialNumber);
-
-  const newCA = await CertificateAuthority.create({ commonName: "next" });
-  const client = await newCA.issue(LEAVES.good);
-  await expect(connectAs(oldCA.pair.cert, client)).rejects.toThrow();
-  writeWhole(rotating.caFile, oldCA.pair.cert + newCA.pair.cert, 0o644);
-  await connectAs(oldCA.pair.cert, client);
-  const third = await newCA.issue({ commonName: "m", hosts: LOOPBACK });
-  rotating.write("good", third);
-  expect((await connectAs(newCA.pair.cert, client)).serial).toBe(third.serialNumber);
-  writeWhole(rotating.caFile, newCA.pair.cert, 0o644);
-  await expect(connectAs(newCA.pair.cert, oldLeaf)).rejects.toThrow();
-  await connectAs(newCA.pair.cert, client);
-
-  await newCA
-    .revoke([client.serialNumber])
-    .then((list) => writeWhole(rotating.crlFile, list, 0o644));
-  await expect(connectAs(newCA.pair.cert, client)).rejects.toThrow();
-  // Connections outlive what they were opened with.
-  expect(await old.ask()).toBe("HTTP/1.1 200");
-  writeWhole(rotating.crlFile, "no list", 0o644);
-  await expect(connectAs(newCA.pair.cert, await newCA.issue(LEAVES.good))).rejects.toThrow();
-  await etcd.stop();
-  rotating.remove();
-});
-
-describe("--auto-tls", () => {
-  test("makes a certificate once, for its owner's eyes, and serves with it", async () => {
-    const dataDir = join(fixture.directory, "auto");
-    const start = (): Promise<LoggedMember> =>
-      startLogged({
-        dataDir,
-        listenClientURLs: HTTPS,
-        clientSecurity: { ...NO_TRANSPORT_SECURITY, autoTLS: true },
-      });
-    let auto = await start();
-    const directory = join(dataDir, "fixtures/client");
-    const certificate = readFileSync(join(directory, "cert.pem"), "utf8");
-    expect(statSync(join(directory, "key.pem")).mode & 0o777).toBe(0o600);
-    expect(statSync(directory).mode & 0o777).toBe(0o700);
-    expect(await health(auto.etcd.endpoints[0]!, undefined, { ca: certificate })).toBe("200");
-    await auto.etcd.stop();
-    auto = await start();
-    expect(readFileSync(join(directory, "cert.pem"), "utf8")).toBe(certificate);
-    expect(await health(auto.etcd.endpoints[0]!, undefined, { ca: certificate })).toBe("200");
-    await auto.etcd.stop();
-  });
-
-  test("needs a directory, a time, and peers that ask for no authority", async () => {
-    const autoTLS = { ...NO_TRANSPORT_SECURITY, autoTLS: true };
-    await expect(startEtcd({ clientSecurity: autoTLS })).rejects.toThrow("data directory");
-    const dataDir = join(fixture.directory, "none");
-    const never = { dataDir, clientSecurity: autoTLS, selfSignedCertValidityYears: 0 };
-    await expect(startEtcd(never)).rejects.toThrow("selfSignedCertValidity is invalid");
-    const peers = { dataDir, peerSecurity: { ...autoTLS, clientCertAuth: true } };
-    await expect(startEtcd(peers)).rejects.toThrow("would refuse every member");
-  });
-});
-
-test("a secure URL without a certificate, or with a bad file, ends the start", async () => {
-  const text = (security: object, more: object = {}): Promise<string> =>
-    startEtcd({
-      listenClientURLs: HTTPS,
-      clientSecurity: { ...NO_TRANSPORT_SECURITY, ...security },
-      ...more,
-    }).then(
-      async (etcd) => {
-        await etcd.stop();
-        return "started";
-      },
-      (error: Error) => error.message,
-    );
-  expect(await text({})).toBe(
-    "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:0 with HTTPS scheme",
-  );
-  expect(await text({}, { listenClientURLs: "", listenPeerURLs: HTTPS })).toBe(
-    "cannot listen on TLS for 127.0.0.1:0: KeyFile and CertFile are not presented",
-  );
-  expect(await text({ certFile: "/nonexistent", keyFile: "/nonexistent" })).toBe(
-    "open /nonexistent: no such file or directory",
-  );
-  const { certFile } = fixture.files("good");
-  expect(await text({ certFile })).toContain("KeyFile and CertFile must both be present");
-  const { keyFile } = fixture.files("expired");
-  expect(await text({ certFile, keyFile })).toContain("private key does not match public key");
-});
-
-test("the time a certificate ends is a metric, and a warning before it comes", async () => {
-  const pair = fixture.pair("good");
-  const { body } = await member.etcd.metrics.expose(undefined);
-  const { certFile } = fixture.files("good");
-  const line = body
-    .split("\n")
-    .find(
-      (text) => text.startsWith("etcd_ts_tls_certificate_not_after") && text.includes(certFile),
-    );
-  expect(Number(line?.split(" ").at(-1))).toBe(Math.floor(pair.notAfter.getTime() / 1000));
-  const soon = await fixture.authority.issue({ ...LEAVES.good, validityDays: 3 });
-  fixture.write("soon", soon);
-  const warned = await startLogged({
-    listenClientURLs: HTTPS,
-    clientSecurity: fixture.security("soon"),
-  });
-  expect(warned.logger.events.filter(({ level }) => level === "warn")).toContainEqual(
-    expect.objectContaining({
-      message: "a certificate will expire soon",
-      fields: expect.objectContaining({ "days-left": 2, endpoint: "client" }),
-    }),
-  );
-  await warned.etcd.stop();
 });
 
 describe("TLSServer", () => {
@@ -547,7 +382,7 @@ describe("TLSServer", () => {
 
 test("plain HTTP is asked for its host name, and TLS is not", async () => {
   const asked = { headers: { host: "x" }, checkServerIdentity: () => undefined };
-  expect(await health(member.etcd.endpoints[0]!, "good", asked)).toBe("200");
+  expect(await fixture.health(member.etcd.endpoints[0]!, "good", asked)).toBe("200");
   const plain = await startEtcd({ hostWhitelist: ["good.example"] });
   const status = await new Promise<number | undefined>((resolve, reject) => {
     const url = new URL("/health", plain.endpoints[0]);
