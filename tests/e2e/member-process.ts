@@ -28,6 +28,8 @@ export class MemberProcess {
   /** Of the client port; `https` needs flags that name a certificate. */
   readonly #scheme: "http" | "https";
   #child: ChildProcess | undefined;
+  /** Open files the system lets it have; undefined: as many as this process. */
+  descriptorsMax: number | undefined;
   /** Of all its lives. */
   log = "";
 
@@ -70,9 +72,9 @@ export class MemberProcess {
       `--listen-metrics-urls=${url(metrics)}`,
       ...this.#flags,
     ];
-    const child = spawn(process.execPath, [COMMAND, ...flags], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
+    const limit = this.descriptorsMax === undefined ? "" : `ulimit -n ${this.descriptorsMax}; `;
+    const words = ["-c", `${limit}exec "$0" "$@"`, process.execPath, COMMAND, ...flags];
+    const child = spawn("sh", words, { stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
     const from = this.log.length;
     await new Promise<void>((resolve, reject) => {
