@@ -265,19 +265,24 @@ async function watch() {
   const writer = await Connection.open(job.urls[0]);
   const started = now();
   let sent = 0;
+  let failed = 0;
   while (now() - started < job.seconds * 1000) {
     const due = Math.floor(((now() - started) / 1000) * job.perSecond);
-    for (; sent < due && sent - acknowledged < 1000; sent++) {
+    for (; sent < due && sent - acknowledged < 100; sent++) {
       const stamp = Buffer.alloc(32, "v");
       stamp.writeDoubleBE(now());
       const key = field(1, keyOf(job.prefix, sent % 1000));
       writer.unary(PUT, message(key, field(2, stamp)), (answer) => {
-        if (answer !== undefined) acknowledged += 1;
+        if (answer === undefined) failed += 1;
+        else acknowledged += 1;
       });
     }
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
-  await until(() => acknowledged === sent && delivered >= sent * job.watchers, 60);
+  await until(() => {
+    if (failed > 0) throw new Error(`${failed} of ${sent} puts failed`);
+    return acknowledged === sent && delivered >= sent * job.watchers;
+  }, 60);
   const seconds = (now() - started) / 1000;
   return { requests: delivered, puts: acknowledged, seconds, ...summary(lags) };
 }

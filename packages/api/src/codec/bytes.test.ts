@@ -24,6 +24,7 @@ import { AuthEnableRequestSchema, MemberAddRequestSchema } from "../gen/etcdserv
 import { ClusterVersionSetRequestSchema } from "../gen/membershippb/membership_pb.ts";
 import { generatedCodec } from "./generated-codec.ts";
 import { EventType, generatedKeyValue, KeyValueCodec } from "./key-value.ts";
+import type { Event } from "./key-value.ts";
 import { CompactionRequestCodec, PutRequestCodec, RangeRequestCodec } from "./kv.ts";
 import { LeaseRecordCodec } from "./lease.ts";
 import { InternalRaftRequestCodec, writeProposal } from "./raft-internal.ts";
@@ -197,6 +198,45 @@ test("KeyValue.encoded is written as it is", () => {
     ],
   });
   expect(hexOf(WatchResponseCodec, response)).toBe(`5a231221${STORED_HEX}`);
+});
+
+test("a list of events that comes again is written as it was the first time", () => {
+  const eventOf = (text: string): Event => {
+    const kv = KeyValueCodec.create({ key: b(text), modRevision: 7 });
+    return { type: EventType.PUT, kv, prevKV: undefined };
+  };
+  const lists = [[eventOf("a")], [eventOf("b"), eventOf("c")], [eventOf("x".repeat(70_000))]];
+  const encoded = (events: readonly Event[]): string =>
+    hexOf(WatchResponseCodec, WatchResponseCodec.create({ watchID: 1, events }));
+  for (const list of [0, 0, 0, 1, 0, 1, 1, 2, 2, 2, 1, 1, 1]) {
+    expect(encoded(lists[list]!)).toBe(encoded([...lists[list]!]));
+    expect(encoded(lists[list]!)).toBe(encoded([...lists[list]!]));
+  }
+  // Three in a row, which is when the kept bytes are written.
+  const inARow = lists.map((events) => [1, 2, 3].map(() => encoded(events)));
+  expect(inARow).toEqual(lists.map((events) => [1, 2, 3].map(() => encoded([...events]))));
+});
+
+test("headers of several members in turn carry their own ids", () => {
+  const headers = [
+    [1n, 2n],
+    [1n, 2n],
+    [1n, 3n],
+    [0n, 0n],
+    [0n, 3n],
+    [2n ** 64n - 1n, 1n],
+  ].map(([clusterID, memberID]) => ({
+    ...{ clusterID: clusterID!, memberID: memberID! },
+    ...{ revision: 5, raftTerm: 2 },
+  }));
+  expect(headers.map((header) => hexOf(ResponseHeaderCodec, header))).toEqual([
+    "0801100218052002",
+    "0801100218052002",
+    "0801100318052002",
+    "18052002",
+    "100318052002",
+    "08ffffffffffffffffff01100118052002",
+  ]);
 });
 
 function int64Field(field: number, value: bigint): Uint8Array {

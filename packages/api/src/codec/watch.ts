@@ -5,7 +5,7 @@
  */
 
 import { EMPTY_BYTES, unreachable, WIRE_BYTES } from "@etcd-ts/base";
-import type { Codec, WireReader } from "@etcd-ts/base";
+import type { Codec, WireReader, WireWriter } from "@etcd-ts/base";
 
 import {
   append,
@@ -203,7 +203,7 @@ export const WatchResponseCodec = new MessageCodec<WatchResponse>({
     writeNumber(writer, 5, message.compactRevision);
     writeString(writer, 6, message.cancelReason);
     writeBool(writer, 7, message.fragment);
-    writeMessages(writer, 11, EventCodec, message.events);
+    if (message.events.length > 0) writeEvents(writer, message.events);
   },
   field(draft, reader) {
     switch (reader.field) {
@@ -236,6 +236,28 @@ export const WatchResponseCodec = new MessageCodec<WatchResponse>({
     }
   },
 });
+
+/** Longer lists of events are not kept. */
+const KEPT_EVENTS_BYTES_MAX = 64 * 1024;
+let latestEvents: readonly Event[] | undefined;
+let latestBytes: Uint8Array | undefined;
+
+/**
+ * Watchers of the same keys are told of the same list of events, one after the other: from the
+ * second on it is kept as it was written. A list does not change once it was encoded.
+ */
+function writeEvents(writer: WireWriter, events: readonly Event[]): void {
+  if (events === latestEvents && latestBytes !== undefined) {
+    writer.raw(latestBytes);
+    return;
+  }
+  const start = writer.length;
+  writeMessages(writer, 11, EventCodec, events);
+  const isRepeated = events === latestEvents;
+  const isShort = writer.length - start <= KEPT_EVENTS_BYTES_MAX;
+  latestBytes = isRepeated && isShort ? writer.buffer.slice(start, writer.length) : undefined;
+  latestEvents = isShort ? events : undefined;
+}
 
 /** A repeated enum: packed, or one number a field as older writers have it. */
 function readNumbers(reader: WireReader, into: readonly number[]): void {

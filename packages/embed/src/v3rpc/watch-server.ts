@@ -197,7 +197,7 @@ class WatchSession {
     if (this.#isSending) return;
     this.#isSending = true;
     while (!this.#isBlocked && !this.#isClosed) {
-      const [batch] = this.#stream.take(1);
+      const batch = this.#stream.takeOne();
       if (batch === undefined) break;
       this.#sendBatch(batch);
     }
@@ -214,12 +214,17 @@ class WatchSession {
       return;
     }
     const events = watch?.prevKV === true ? this.#withPrevious(batch.events) : batch.events;
-    const response = {
+    const isCompacted = compactRevision > 0;
+    const response: WatchResponse = {
       // A watch that lost its place is told no revision, as in etcd.
-      ...this.#response(watchID, compactRevision > 0 ? 0 : revision),
-      events,
+      header: this.#parts.server.responseHeader(isCompacted ? 0 : revision),
+      watchID,
+      created: false,
+      canceled: isCompacted,
       compactRevision,
-      canceled: compactRevision > 0,
+      cancelReason: "",
+      fragment: false,
+      events,
     };
     if (watch !== undefined && events.length > 0) watch.isIdle = false;
     if (watch?.fragment === true) {

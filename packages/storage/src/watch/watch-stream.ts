@@ -123,6 +123,13 @@ export class WatchStream {
     if (this.#queue.size > 0) run();
   }
 
+  /** Removes and returns the oldest batch. */
+  takeOne(): WatchBatch | undefined {
+    const batch = this.#queue.shift();
+    if (batch !== undefined) this.#hub.onTaken(this, batch.events.length);
+    return batch;
+  }
+
   /** Removes and returns up to `max` batches, oldest first. */
   take(max: number = STREAM_BATCHES_MAX): WatchBatch[] {
     const batches: WatchBatch[] = [];
