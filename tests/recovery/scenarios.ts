@@ -278,6 +278,31 @@ export const SCENARIOS: { readonly [title: string]: Scenario } = {
       await expectEverywhere(site, held);
     },
   },
+  "Backups on a schedule": {
+    machines: 1,
+    async play(stage) {
+      const { site } = stage;
+      await startAll(stage);
+      await populate(site, M1);
+      const held = await contents(site, M1);
+      const script = new URL("../../docs/examples/backup/etcd-backup", import.meta.url);
+      fs.copyFileSync(script, site.machine("m1").path("/usr/local/bin/etcd-backup"));
+      site.machine("m1").write("/etc/etcd/backup.pass", "correct horse battery staple\n");
+      const settings =
+        "BACKUP_DIRECTORY=/var/backups/etcd BACKUP_PASSPHRASE_FILE=/etc/etcd/backup.pass";
+      await type(site, "m1", `${settings} ETCDCTL_ENDPOINTS=${site.real(M1)} etcd-backup`);
+      await stage.follow();
+      await type(site, "m1", "systemctl stop etcd; rm -r /var/lib/etcd");
+      await type(
+        site,
+        "m1",
+        `etcdutl snapshot restore /backup/etcd.db --data-dir /var/lib/etcd --name m1 \\
+          --initial-cluster m1=http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380
+        systemctl start etcd`,
+      );
+      await expectEverywhere(site, held);
+    },
+  },
 };
 
 /** Whose programs wrote what is recovered, and whose recover it. */
