@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { commandOf, root, startCluster } from "./member.mjs";
 import { measureBig, measureDurability } from "./big.mjs";
 import { report } from "./report.mjs";
+import { measureStartup } from "./startup.mjs";
 import { WORKLOADS } from "./workloads.mjs";
 
 const options = parseOptions(process.argv.slice(2));
@@ -166,6 +167,7 @@ async function main() {
     await measureBed("one", rows);
     await measureBed("three", rows);
     if (isWanted("kill -9")) await measureDurability(context);
+    if (isWanted("startup")) await measureStartup(context);
     if (isWanted("big store")) await measureBig(context);
   } finally {
     rmSync(scratch, { recursive: true, force: true });

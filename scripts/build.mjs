@@ -10,16 +10,21 @@ import { rmSync } from "node:fs";
 import { join, dirname } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { lazyDescriptors } from "./lazy-descriptors.mjs";
+
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /**
- * The tools and what they do once to have their code compiled. Nothing listens at that port, which
+ * The tools and what they do to have their code compiled. Nothing listens at that port, which
  * takes a command through everything but the answer.
  */
 const NOWHERE = ["--endpoints=127.0.0.1:1", "--dial-timeout=50ms", "--command-timeout=100ms"];
 const TOOLS = {
-  etcdctl: [...NOWHERE, "get", "key"],
-  etcdutl: ["snapshot", "status", join(root, "package.json")],
+  etcdctl: [
+    [...NOWHERE, "get", "key"],
+    [...NOWHERE, "endpoint", "status"],
+  ],
+  etcdutl: [["snapshot", "status", join(root, "package.json")]],
 };
 
 /** Native add-ons cannot be bundled; they are loaded from node_modules. */
@@ -59,6 +64,7 @@ async function buildTool(build, name) {
     outfile,
     format: "cjs",
     charset: "ascii",
+    plugins: [lazyDescriptors(root)],
     minifySyntax: true,
     minifyWhitespace: true,
     // `import()` of Node's own modules becomes require(), which scripts made by node:vm have.
@@ -67,7 +73,8 @@ async function buildTool(build, name) {
     banner: { js: 'const __importMetaURL = require("node:url").pathToFileURL(__filename).href;' },
   });
   const script = join(root, "scripts", "code-cache.cjs");
-  const { status, error } = spawnSync(process.execPath, [script, name, ...TOOLS[name]], {
+  const words = [script, name, JSON.stringify(TOOLS[name])];
+  const { status, error } = spawnSync(process.execPath, words, {
     stdio: "ignore",
     timeout: 60_000,
   });

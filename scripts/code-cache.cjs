@@ -1,20 +1,30 @@
 /**
- * Writes the code cache of a tool: runs it once with the words given, and keeps what V8 compiled
- * on the way. Called by the build.
+ * Writes the code cache of a tool: runs it with each of the command lines given, and keeps what V8
+ * compiled on the way. Called by the build.
  *
- *   node scripts/code-cache.cjs etcdctl WORD...
+ *   node scripts/code-cache.cjs etcdctl '[["version"], ["get", "key"]]'
  */
 "use strict";
 const { renameSync, writeFileSync } = require("node:fs");
 const { load, pathsOf } = require("../bin/tool.js");
 
-const [name, ...words] = process.argv.slice(2);
+const [, program, name, lines] = process.argv;
 const { cache } = pathsOf(name);
 const { script, run } = load(name);
-process.argv = [process.argv[0], name, ...words];
-process.on("exit", () => {
-  writeFileSync(`${cache}.new`, script.createCachedData());
-  renameSync(`${cache}.new`, cache);
-  process.exitCode = 0;
-});
-run();
+const left = JSON.parse(lines);
+const exit = process.exit.bind(process);
+
+function next() {
+  const words = left.shift();
+  if (words === undefined) {
+    writeFileSync(`${cache}.new`, script.createCachedData());
+    renameSync(`${cache}.new`, cache);
+    exit(0);
+  }
+  process.argv = [process.execPath, program, ...words];
+  run();
+}
+
+// A tool ends by leaving; here the next command line follows.
+process.exit = next;
+next();

@@ -397,6 +397,30 @@ describe("concurrency", () => {
     await expect(first.proclaim("x")).rejects.toMatchObject({ code: "NOT_LEADER" });
     await Promise.all([a.close(), b.close()]);
   });
+
+  test("Election.resume() goes on leading with the same lease, and only as long as its key is there", async () => {
+    const before = await Session.create(client);
+    const election = new Election(before, "resumed");
+    await election.campaign("one");
+    before.orphan();
+    const after = new Session(client, before.leaseID);
+    const { key, createRevision } = election;
+    const resumed = Election.resume(after, "resumed", key, createRevision);
+    await resumed.proclaim("two");
+    expect(text((await resumed.leader())!.value)).toBe("two");
+    await resumed.resign();
+    expect(await resumed.leader()).toBeUndefined();
+    const stale = Election.resume(after, "resumed", key, createRevision);
+    await expect(stale.proclaim("three")).rejects.toMatchObject({ code: "NOT_LEADER" });
+    await after.close();
+  });
+});
+
+test("hash() is the same while nothing changes, and another one after a change", async () => {
+  const { hash } = await client.maintenance.hash();
+  expect((await client.maintenance.hash()).hash).toBe(hash);
+  await client.kv.put("hashed", "x");
+  expect((await client.maintenance.hash()).hash).not.toBe(hash);
 });
 
 test("Syncer gives what is there and then every change", async () => {

@@ -39,7 +39,8 @@ export class Session {
   readonly done: Promise<void>;
   readonly #abort = new AbortController();
 
-  private constructor(client: Keyspace, leaseID: bigint) {
+  /** A session of a lease there is already, which is kept alive from now on. */
+  constructor(client: Keyspace, leaseID: bigint) {
     this.client = client;
     this.leaseID = leaseID;
     this.done = this.#keep();
@@ -225,6 +226,15 @@ export class Mutex {
   }
 }
 
+/** A leader, and what it says. */
+export interface Observation {
+  readonly header: ResponseHeader | undefined;
+  readonly kv: KeyValue;
+  /** Of a proclamation: whether others were waiting, and how many keys there were, at its election. */
+  readonly more: boolean;
+  readonly count: number;
+}
+
 /** One session at a time leads, and says something with it. */
 export class Election {
   readonly #session: Session;
@@ -237,9 +247,25 @@ export class Election {
     this.#prefix = `${name}/`;
   }
 
+  /**
+   * An election that a key of this session is known to lead, as after a restart of the program that
+   * kept `key` and `createRevision`.
+   */
+  static resume(session: Session, name: string, key: string, createRevision: number): Election {
+    const election = new Election(session, name);
+    election.#key = key;
+    election.#createRevision = createRevision;
+    return election;
+  }
+
   /** Empty while not elected. */
   get key(): string {
     return this.#key;
+  }
+
+  /** Of the key; with it another program can go on leading, see `resume`. */
+  get createRevision(): number {
+    return this.#createRevision;
   }
 
   /** Waits until this session leads. @throws {RpcError} CANCELED */
@@ -312,12 +338,10 @@ export class Election {
   }
 
   /** Each leader and each of its proclamations, from now on. */
-  async *observe(
-    options: WaitOptions = {},
-  ): AsyncGenerator<{ readonly header: ResponseHeader | undefined; readonly kv: KeyValue }, void> {
+  async *observe(options: WaitOptions = {}): AsyncGenerator<Observation, void> {
     const { client } = this.#session;
     while (options.signal?.aborted !== true) {
-      const { kvs, header } = await client.kv.get(this.#prefix, {
+      const { kvs, header, more, count } = await client.kv.get(this.#prefix, {
         prefix: true,
         sortBy: "CREATE",
         order: "ASCEND",
@@ -336,13 +360,13 @@ export class Election {
         await firstEvent(coming);
         continue;
       }
-      yield { header, kv: leader };
+      yield { header, kv: leader, more: false, count: 0 };
       const changes = client.watch(leader.key, { startRevision: revision + 1, ...options });
       try {
         reading: for await (const response of changes) {
           for (const event of response.events) {
             if (event.type !== 0 || event.kv === undefined) break reading;
-            yield { header: response.header, kv: event.kv };
+            yield { header: response.header, kv: event.kv, more, count };
           }
         }
       } catch (error) {

@@ -12,6 +12,8 @@ export type { DeleteOptions, GetOptions, PutOptions } from "./kv.ts";
 export * from "./lease.ts";
 export * from "./maintenance.ts";
 export * from "./mirror.ts";
+export { ServiceAddresses } from "./naming.ts";
+export type { ServiceAddress, ServiceChange, ServiceUpdate } from "./naming.ts";
 export { Namespace } from "./namespace.ts";
 export type { ClientOptions, FailedAttempt, RequestOptions, TlsOptions } from "./options.ts";
 export * from "./stm.ts";

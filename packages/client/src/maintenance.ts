@@ -12,6 +12,7 @@ import {
   DowngradeRequest_DowngradeAction,
   DowngradeRequestSchema,
   HashKVRequestSchema,
+  HashRequestSchema,
   Maintenance,
   MoveLeaderRequestSchema,
   SnapshotRequestSchema,
@@ -23,6 +24,7 @@ import type {
   DefragmentResponse,
   DowngradeResponse,
   HashKVResponse,
+  HashResponse,
   MoveLeaderResponse,
   SnapshotResponse,
   StatusResponse,
@@ -43,6 +45,11 @@ export class MaintenanceClient {
 
   status(options: RequestOptions = {}): Promise<StatusResponse> {
     return this.#caller.unary(Maintenance.Status, create(StatusRequestSchema), "read", options);
+  }
+
+  /** Hashes the member's whole database, its own records included: for one member at two times. */
+  hash(options: RequestOptions = {}): Promise<HashResponse> {
+    return this.#caller.unary(Maintenance.Hash, create(HashRequestSchema), "read", options);
   }
 
   /** @param revision - hashes up to it; 0 for the newest */

@@ -48,7 +48,12 @@ async function both(
   return ours;
 }
 
-describe("etcdctl and certificates", () => {
+const ours = located("../../../bin/etcd");
+
+describe.each([
+  ["the reference", etcd],
+  ["ours", ours],
+])("etcdctl and certificates at %s", (_, program) => {
   let directory: string;
   let cluster: SpawnedCluster;
   const file = (name: string): string => path.join(directory, name);
@@ -70,7 +75,7 @@ describe("etcdctl and certificates", () => {
     for (const [name, text] of Object.entries(files)) {
       writeFileSync(file(name), text, { mode: 0o600 });
     }
-    cluster = await SpawnedCluster.start([etcd], {
+    cluster = await SpawnedCluster.start([program], {
       members: 1,
       scheme: "https",
       flags: [

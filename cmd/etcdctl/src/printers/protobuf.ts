@@ -4,7 +4,6 @@ import {
   Auth,
   Cluster,
   KV,
-  LeaseRevokeResponseCodec,
   Maintenance,
   METHODS,
   ResponseHeaderCodec,
@@ -36,6 +35,7 @@ import { WireWriter } from "@etcd-ts/base";
 import type { Codec } from "@etcd-ts/base";
 
 import { out } from "@etcd-ts/cli";
+import { EXIT, ExitError } from "../exit.ts";
 import { headerOf, unsupported } from "./printer.ts";
 import type { AnyHeader, AnyMethod, MemberChange, PlainResponse, Printer } from "./printer.ts";
 
@@ -94,8 +94,22 @@ export class ProtobufPrinter implements Printer {
     printHeader(response.header);
   }
 
-  revoke(_id: bigint, response: LeaseRevokeResponse): void {
-    print(LeaseRevokeResponseCodec, response);
+  /** The reference has no message for it, and says so with what it has. */
+  revoke(_id: bigint, { header }: LeaseRevokeResponse): void {
+    const fields = headerOf(header);
+    const words = [
+      ["cluster_id", fields?.clusterID],
+      ["member_id", fields?.memberID],
+      ["revision", fields?.revision],
+      ["raft_term", fields?.raftTerm],
+    ] as const;
+    const text = words
+      .map(([name, value = 0n]) => (value === 0n ? "" : `${name}:${value} `))
+      .join("");
+    throw new ExitError(
+      EXIT.badFeature,
+      `marshal unsupported for type clientv3.LeaseRevokeResponse ({${text} {} [] 0})`,
+    );
   }
 
   keepAlive(response: LeaseKeepAliveResponse): void {

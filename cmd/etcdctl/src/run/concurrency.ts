@@ -82,12 +82,15 @@ async function observe(context: Context, election: Election): Promise<void> {
   const { signal, came } = interruption();
   const { printer } = context;
   const reading = (async () => {
-    for await (const { header, kv } of election.observe({ signal })) {
-      printer.get(RangeResponseCodec.create({ header, kvs: [kv] }));
+    for await (const { header, kv, more, count } of election.observe({ signal })) {
+      printer.get(RangeResponseCodec.create({ header, kvs: [kv], more, count }));
     }
   })();
-  reading.catch(() => undefined);
-  await Promise.race([came, reading.catch(() => undefined)]);
+  // What cannot be printed ends it; what ends the watch is only told as the end.
+  const ended = reading.catch((error: unknown) => {
+    if (error instanceof ExitError) throw error;
+  });
+  await Promise.race([came, ended]);
   if (!signal.aborted) throw new ExitError(EXIT.error, "elect: observer lost");
   throw new SilentExit(0);
 }

@@ -126,7 +126,7 @@ function watchLine(
   watchers.push(watcher);
   printWatch(watcher, wanted.exec, printer).catch((error: unknown) => {
     err(`Error: ${errorText(error)}\n`);
-    process.exit(EXIT.error);
+    process.exit(error instanceof ExitError ? error.status : EXIT.error);
   });
 }
 
@@ -145,6 +145,7 @@ async function printWatch(
       if (exec.length > 0) await runForEach(response, exec);
     }
   } catch (error) {
+    if (error instanceof ExitError) throw error;
     err(`watch was canceled (${errorText(error)})\n`);
     if (error instanceof WatchCanceledError) printer.watch(error.response);
   }
@@ -166,6 +167,28 @@ async function runForEach(response: WatchResponse, exec: readonly string[]): Pro
   }
 }
 
+/** What Go's programs end with whose child was killed. */
+const EXIT_BY_SIGNAL = 255;
+
+/** As Go calls them. */
+const SIGNAL_TEXTS: { readonly [signal: string]: string } = {
+  SIGABRT: "aborted",
+  SIGALRM: "alarm clock",
+  SIGBUS: "bus error",
+  SIGFPE: "floating point exception",
+  SIGHUP: "hangup",
+  SIGILL: "illegal instruction",
+  SIGINT: "interrupt",
+  SIGKILL: "killed",
+  SIGPIPE: "broken pipe",
+  SIGQUIT: "quit",
+  SIGSEGV: "segmentation fault",
+  SIGTERM: "terminated",
+  SIGTRAP: "trace/breakpoint trap",
+  SIGUSR1: "user defined signal 1",
+  SIGUSR2: "user defined signal 2",
+};
+
 /** Runs a program with our output. @returns its exit status, and that as Go puts it */
 export function runCommand(
   words: readonly string[],
@@ -186,7 +209,11 @@ export function runCommand(
     });
     child.once("exit", (code, signal) => {
       if (code !== null) resolve({ status: code, text: `exit status ${code}` });
-      else resolve({ status: EXIT.error, text: `signal: ${signal}` });
+      else
+        resolve({
+          status: EXIT_BY_SIGNAL,
+          text: `signal: ${SIGNAL_TEXTS[signal ?? ""] ?? signal}`,
+        });
     });
   });
 }

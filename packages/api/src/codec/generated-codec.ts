@@ -14,10 +14,16 @@ const READ_OPTIONS = { readUnknownFields: false } as const;
 const WRITE_OPTIONS = { writeUnknownFields: false } as const;
 
 class GeneratedCodec<D extends DescMessage> implements Codec<MessageShape<D>> {
-  readonly #schema: D;
+  readonly #describe: () => D;
+  #described: D | undefined;
 
-  constructor(schema: D) {
-    this.#schema = schema;
+  constructor(describe: () => D) {
+    this.#describe = describe;
+  }
+
+  get #schema(): D {
+    this.#described ??= this.#describe();
+    return this.#described;
   }
 
   encode(message: MessageShape<D>, writer: WireWriter): void {
@@ -47,7 +53,11 @@ class GeneratedCodec<D extends DescMessage> implements Codec<MessageShape<D>> {
   }
 }
 
-/** The codec of one generated message type. Byte fields of decoded messages may view the input. */
-export function generatedCodec<D extends DescMessage>(schema: D): GeneratedCodec<D> {
-  return new GeneratedCodec(schema);
+/**
+ * The codec of one generated message type. Byte fields of decoded messages may view the input.
+ *
+ * @param schema - or what finds it, called when it is needed first
+ */
+export function generatedCodec<D extends DescMessage>(schema: D | (() => D)): GeneratedCodec<D> {
+  return new GeneratedCodec(typeof schema === "function" ? schema : () => schema);
 }
