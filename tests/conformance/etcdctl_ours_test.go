@@ -24,10 +24,6 @@ func TestOurEtcdctl(t *testing.T) {
 	sameOutput(t, (*ctl).everything)
 }
 
-func TestOurEtcdctlFormats(t *testing.T) {
-	sameOutput(t, (*ctl).formats)
-}
-
 func TestOurEtcdctlMistakes(t *testing.T) {
 	sameOutput(t, (*ctl).mistakes)
 }
@@ -46,26 +42,6 @@ func sameOutput(t *testing.T, commands func(*ctl)) {
 	}
 	if texts[0] != texts[1] {
 		t.Fatalf("output differs\nreference's:\n%s\nours:\n%s", firstDifference(texts[0], texts[1]), firstDifference(texts[1], texts[0]))
-	}
-}
-
-// Every format of what has more than one.
-func (c *ctl) formats() {
-	c.run("", "put", "x\"<&>é", "v\n\t\x01€")
-	c.run("", "put", "k", "1")
-	for _, command := range []string{"get k --prefix", "get x --prefix", "put k 2 --prev-kv", "del none --prev-kv", "alarm list", "lease timetolive 123", "member list", "endpoint status", "endpoint hashkv", "downgrade validate 3.5"} {
-		for _, format := range []string{"simple", "fields", "json", "table", "bogus"} {
-			if command == "endpoint status" && (format == "simple" || format == "table") {
-				continue
-			}
-			c.run("", append(strings.Fields(command), "-w", format)...)
-			c.run("", append(strings.Fields(command), "--hex", "--write-out="+format)...)
-		}
-	}
-	txn := "mod(\"k\") > \"0\"\n\nput k 3 --prev-kv\nget k\ndel none\n\n\n"
-	for _, format := range []string{"simple", "fields", "json"} {
-		c.run(txn, "txn", "-w", format)
-		c.run(txn, "txn", "--hex", "-w", format)
 	}
 }
 

@@ -231,12 +231,17 @@ func (c *ctl) locks() {
 }
 
 func TestEtcdctlMakeMirror(t *testing.T) {
-	from, to := newMember(t, ours, t.TempDir()), newMember(t, ours, t.TempDir())
+	t.Run("the reference's at ours", func(t *testing.T) { makeMirror(t, program(t, "etcdctl"), ours) })
+	t.Run("ours at the reference", func(t *testing.T) { makeMirror(t, oursCtl(t), reference) })
+}
+
+func makeMirror(t *testing.T, tool string, k kind) {
+	from, to := newMember(t, k, t.TempDir()), newMember(t, k, t.TempDir())
 	path := program(t, "etcdctl")
 	for i := 0; i < 50; i++ {
 		run(t, path, "--endpoints="+from.client, "put", fmt.Sprintf("m/%02d", i), fmt.Sprint(i))
 	}
-	mirror := exec.Command(path, "--endpoints="+from.client, "make-mirror", strings.TrimPrefix(to.client, "http://"))
+	mirror := exec.Command(tool, "--endpoints="+from.client, "make-mirror", strings.TrimPrefix(to.client, "http://"))
 	must(t, mirror.Start())
 	defer func() { _ = mirror.Process.Kill(); _ = mirror.Wait() }()
 	want := ""
