@@ -185,6 +185,27 @@ describe("syncs", () => {
     expect(disk.fileBytes(PATH)).toEqual(fill(100, 1));
   });
 
+  test("tells what became of bytes that were not synced", async () => {
+    const disk = new MemoryDisk();
+    const file = await openNew(disk);
+    await file.write([fill(4 * SECTOR_BYTES, 1)], 0);
+    await file.sync();
+    expect(disk.crash(new SeededRandom(1))).toMatchObject({ lostUnits: 0, keptUnits: 0 });
+    const again = await disk.open(PATH, { mode: "readWrite" });
+    await again.write([fill(3 * SECTOR_BYTES, 2)], 0);
+    const plan = { unitBytes: SECTOR_BYTES, keepChance: 0 };
+    expect(disk.crash(new SeededRandom(1), plan)).toMatchObject({ lostUnits: 3, keptUnits: 0 });
+    const torn = { lostUnits: 0, keptUnits: 0, tornSectors: 0, tornPages: 0 };
+    for (let seed = 0; torn.tornSectors === 0; seed++) {
+      const once = await disk.open(PATH, { mode: "readWrite" });
+      await once.write([fill(4 * SECTOR_BYTES, 3 + seed)], 0);
+      const loss = disk.crash(new SeededRandom(seed), { unitBytes: SECTOR_BYTES, keepChance: 0.5 });
+      const isTorn = loss.lostUnits > 0 && loss.keptUnits > 0;
+      expect(loss).toMatchObject({ tornSectors: isTorn ? 1 : 0, tornPages: 0 });
+      torn.tornSectors = loss.tornSectors;
+    }
+  });
+
   test("a crash during a sync leaves the state before it", async () => {
     const clock = new VirtualClock({ settle: nextTurn });
     const disk = new MemoryDisk({ clock });

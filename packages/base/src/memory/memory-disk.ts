@@ -20,8 +20,8 @@ import type { Random } from "../ports/random.ts";
 import type { DiskFault, DiskOperation } from "./disk-faults.ts";
 import { faultError, poweredOff } from "./disk-faults.ts";
 import { MemoryFile } from "./memory-file.ts";
-import type { CrashPlan } from "./memory-inode.ts";
-import { drawCrashPlan, MemoryInode } from "./memory-inode.ts";
+import type { CrashLoss, CrashPlan } from "./memory-inode.ts";
+import { drawCrashPlan, MemoryInode, noLoss } from "./memory-inode.ts";
 import type { TreeNode } from "./memory-tree.ts";
 import { MemoryDirectory, MemoryTree, notFound, splitPath } from "./memory-tree.ts";
 
@@ -32,6 +32,8 @@ export interface MemoryDiskOptions {
   readonly clock?: Clock;
   /** How long an operation takes; needs `clock`. Default: 0, a turn. */
   readonly latencyMs?: (operation: DiskOperation, bytes: number) => number;
+  /** Told of every fault that was asked for when it strikes. */
+  readonly onFault?: (fault: DiskFault, path: string) => void;
 }
 
 export interface CrashOptions extends Partial<CrashPlan> {
@@ -178,20 +180,23 @@ export class MemoryDisk implements Disk {
    *
    * @param random - if given, an arbitrary part of what was not synced survives
    * @param options - takes the place of what would be drawn from `random`
+   * @returns what became of the bytes that were not synced
    */
-  crash(random?: Random, options: CrashOptions = {}): void {
+  crash(random?: Random, options: CrashOptions = {}): CrashLoss {
+    const loss = noLoss();
     const drawn = random === undefined ? NOTHING_SURVIVES : drawCrashPlan(random);
     const keepSteps = options.keepDirectorySteps ?? (random === undefined ? 0 : random.float());
     const files = this.#tree.crash(keepSteps, random);
     this.#usedBytes = 0;
     for (const file of files) {
-      file.crash({ ...drawn, ...options }, random);
+      file.crash({ ...drawn, ...options }, random, loss);
       file.isLinked = true;
       this.#usedBytes += file.sizeBytes;
     }
     this.#generation++;
     this.#faults.length = 0;
     this.#operationsLeft = Number.POSITIVE_INFINITY;
+    return loss;
   }
 
   /**
@@ -296,6 +301,7 @@ export class MemoryDisk implements Disk {
     if (armed === undefined) return undefined;
     armed.left--;
     if (armed.left === 0) this.#faults.splice(this.#faults.indexOf(armed), 1);
+    this.#options.onFault?.(armed.fault, path);
     return armed.fault;
   }
 

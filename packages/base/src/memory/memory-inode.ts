@@ -13,6 +13,7 @@
  * - Visible bytes at and past `sizeBytes` inside the last chunk are zero.
  */
 
+import { compareBytes } from "../bytes.ts";
 import { invariant } from "../errors.ts";
 import type { Random } from "../ports/random.ts";
 import { randomBelow } from "../ports/random.ts";
@@ -43,6 +44,20 @@ export interface CrashPlan {
   readonly unitBytes: number;
   /** The chance that a size that was not synced survives. */
   readonly keepSizeChance: number;
+}
+
+/** What a crash did to bytes that were not synced. */
+export interface CrashLoss {
+  /** Units whose bytes are gone, and units that made it. */
+  lostUnits: number;
+  keptUnits: number;
+  /** Files of which a part made it and a part did not, by the size of the parts. */
+  tornSectors: number;
+  tornPages: number;
+}
+
+export function noLoss(): CrashLoss {
+  return { lostUnits: 0, keptUnits: 0, tornSectors: 0, tornPages: 0 };
 }
 
 export class MemoryInode {
@@ -172,8 +187,13 @@ export class MemoryInode {
     this.#chunks[i] = flip(this.#chunks[i]);
   }
 
-  /** Forgets what was not synced, except what `plan` lets survive. Locks are gone. */
-  crash(plan: CrashPlan, random: Random | undefined): void {
+  /**
+   * Forgets what was not synced, except what `plan` lets survive. Locks are gone.
+   *
+   * @param loss - what became of it is added here
+   */
+  crash(plan: CrashPlan, random: Random | undefined, loss = noLoss()): void {
+    const file = noLoss();
     const visibleSizeBytes = this.#sizeBytes;
     const durableSizeBytes = this.#layers[0]!.sizeBytes;
     const images = new Map([...imagesOf(this.#layers), ...this.#lost]);
@@ -182,8 +202,11 @@ export class MemoryInode {
       // Units past the visible end were cut, not written: the device still has them.
       const limit = visibleSizeBytes - i * CHUNK_BYTES;
       const visible = this.#chunks[i];
-      this.#chunks[i] = isLost ? durable : mixUnits(durable, visible, limit, plan, random);
+      const left = isLost ? durable : mixUnits(durable, visible, limit, plan, random);
+      countUnits(file, durable, visible, left, plan.unitBytes);
+      this.#chunks[i] = left;
     }
+    addLoss(loss, file, plan.unitBytes);
     const keepSize =
       visibleSizeBytes !== durableSizeBytes &&
       random !== undefined &&
@@ -256,6 +279,34 @@ function mixUnits(
     mixed.set(source.subarray(at, at + plan.unitBytes), at);
   }
   return mixed;
+}
+
+/** Counts the units of a chunk that were changed, by whether they are `left` as they were written. */
+function countUnits(
+  loss: CrashLoss,
+  durable: Chunk,
+  visible: Chunk,
+  left: Chunk,
+  unitBytes: number,
+) {
+  for (let at = 0; at < CHUNK_BYTES; at += unitBytes) {
+    const written = unitOf(visible, at, unitBytes);
+    if (compareBytes(written, unitOf(durable, at, unitBytes)) === 0) continue;
+    if (compareBytes(written, unitOf(left, at, unitBytes)) === 0) loss.keptUnits++;
+    else loss.lostUnits++;
+  }
+}
+
+function unitOf(chunk: Chunk, at: number, unitBytes: number): Uint8Array {
+  return (chunk ?? ZEROS).subarray(at, at + unitBytes);
+}
+
+function addLoss(loss: CrashLoss, file: CrashLoss, unitBytes: number): void {
+  loss.lostUnits += file.lostUnits;
+  loss.keptUnits += file.keptUnits;
+  if (file.lostUnits === 0 || file.keptUnits === 0) return;
+  if (unitBytes === SECTOR_BYTES) loss.tornSectors++;
+  else loss.tornPages++;
 }
 
 /** A plan drawn at random: nothing, everything, or a part, in pages or in sectors. */

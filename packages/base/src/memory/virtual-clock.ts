@@ -23,6 +23,11 @@ export interface VirtualClockOptions {
    * for `SETTLE_MICROTASKS` microtasks; a Node test may pass a `setImmediate`, which waits for all.
    */
   readonly settle?: () => Promise<void>;
+  /**
+   * Runs steps, each after all promises have settled, until one says that it was the last; takes
+   * the place of `settle` in `advanceSettled`, where many steps at once are cheaper than one.
+   */
+  readonly pump?: (step: () => boolean) => Promise<void>;
 }
 
 type Entry = {
@@ -40,6 +45,7 @@ const TURNS_MAX = 10_000_000;
 export class VirtualClock implements Clock {
   readonly #random: Random | undefined;
   readonly #settle: () => Promise<void>;
+  readonly #pump: (step: () => boolean) => Promise<void>;
   readonly #timers = new MinHeap<Entry>(isBefore);
   #nowMs = 0;
   #wallOffsetMs: number;
@@ -48,6 +54,7 @@ export class VirtualClock implements Clock {
   constructor(options: VirtualClockOptions = {}) {
     this.#random = options.random;
     this.#settle = options.settle ?? settleMicrotasks;
+    this.#pump = options.pump ?? pumpBy(this.#settle);
     this.#wallOffsetMs = options.wallStartMs ?? WALL_START_MS;
   }
 
@@ -111,16 +118,20 @@ export class VirtualClock implements Clock {
     this.#nowMs = endMs;
   }
 
-  /** As `advance`, and lets promises settle before, between and after the timers. */
-  async advanceSettled(byMs: number): Promise<void> {
+  /**
+   * As `advance`, and lets promises settle before, between and after the timers.
+   *
+   * @param isEnough - asked before each timer; ends it sooner
+   */
+  async advanceSettled(byMs: number, isEnough: () => boolean = () => false): Promise<void> {
     const endMs = this.#nowMs + byMs;
     invariant(byMs >= 0, () => `VirtualClock.advanceSettled: ${byMs}`);
-    await this.#settle();
-    while (this.#isDueBy(endMs)) {
-      this.runNext();
-      await this.#settle();
-    }
-    this.#nowMs = Math.max(this.#nowMs, endMs);
+    let isEnded = false;
+    await this.#pump(() => {
+      isEnded = isEnough();
+      return !isEnded && this.#isDueBy(endMs) && this.runNext();
+    });
+    if (!isEnded) this.#nowMs = Math.max(this.#nowMs, endMs);
   }
 
   /** Runs until nothing waits; does not return while timers set themselves again. */
@@ -155,6 +166,13 @@ function isBefore(a: Entry, b: Entry): boolean {
   if (a.dueMs !== b.dueMs) return a.dueMs < b.dueMs;
   if (a.draw !== b.draw) return a.draw < b.draw;
   return a.sequence < b.sequence;
+}
+
+function pumpBy(settle: () => Promise<void>): (step: () => boolean) => Promise<void> {
+  return async (step) => {
+    do await settle();
+    while (step());
+  };
 }
 
 async function settleMicrotasks(): Promise<void> {
