@@ -114,6 +114,11 @@ export class ClusterMember {
   isRunning = false;
   server: EtcdServer | undefined;
   inbound: PeerInbound | undefined;
+  /**
+   * Tells the transport who sent something: as between real members, whose requests name the
+   * sender's URLs, a member answers one that its own log does not tell of yet.
+   */
+  meet: (id: bigint, peerURL: string) => void = () => undefined;
 
   constructor(name: string, clock: VirtualClock) {
     this.name = name;
@@ -310,6 +315,11 @@ export class ClusterFixture {
   #transport(own: ClusterMember): PeerTransport {
     const peers = new Map<bigint, string>();
     const target = (id: bigint): ClusterMember | undefined => this.#at(peers.get(id) ?? "");
+    const removed = new Set<bigint>();
+    const meet = (id: bigint, peerURL: string): void => {
+      if (!peers.has(id) && !removed.has(id)) peers.set(id, peerURL);
+    };
+    own.meet = meet;
     const start = own.clock.monotonicMs();
     let isStopped = false;
     return {
@@ -323,10 +333,13 @@ export class ClusterFixture {
       sendSnapshot: (message, image) => {
         void this.#sendSnapshot(own, target(message.to), message, image);
       },
-      addRemote: () => undefined,
+      addRemote: (id, urls) => meet(id, urls[0]!),
       addPeer: (id, urls) => peers.set(id, urls[0]!),
       updatePeer: (id, urls) => peers.set(id, urls[0]!),
-      removePeer: (id) => peers.delete(id),
+      removePeer: (id) => {
+        peers.delete(id);
+        removed.add(id);
+      },
       activeSinceMs: (id) => (this.#reaches(own, target(id)) ? start : undefined),
       versionOf: (id) => Promise.resolve(this.#versionOf(own, target(id))),
       stop: () => {
@@ -352,7 +365,9 @@ export class ClusterFixture {
     if (!this.#reaches(from, to) || this.random.float() * 100 < this.lossPercent) return;
     const sent = encodeMessage(MessageCodec, message);
     to.clock.setTimer(LATENCY_MS, () => {
-      if (to.isRunning) to.inbound?.step(decodeMessage(MessageCodec, sent));
+      if (!to.isRunning) return;
+      to.meet(message.from, from.peerURL);
+      to.inbound?.step(decodeMessage(MessageCodec, sent));
     });
   }
 
@@ -371,6 +386,7 @@ export class ClusterFixture {
       }
       const { index } = message.snapshot!.metadata;
       await to.server!.saveSnapshotDatabase(received(), index);
+      to.meet(message.from, from.peerURL);
       to.inbound?.step(decodeMessage(MessageCodec, encodeMessage(MessageCodec, message)));
       from.inbound?.reportSnapshot(message.to, "finish");
     } catch (error) {

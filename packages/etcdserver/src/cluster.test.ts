@@ -186,6 +186,41 @@ describe("membership", () => {
     expect((await cluster.hashes()).size).toBe(1);
   });
 
+  test("a member answers a leader that joined while it was down", async () => {
+    const config = { strictReconfigCheck: false };
+    const { cluster, leader, followers } = await started({ config });
+    const [absent] = followers as [ClusterMember, ClusterMember];
+    await cluster.clock.advanceSettled(6000);
+    await cluster.stop(absent);
+    const fresh = new ClusterMember("m4", cluster.clock);
+    cluster.members.push(fresh);
+    await cluster.call<MemberChangeResult>((context, done) =>
+      leader.server!.memberAdd([fresh.peerURL], false, context, done),
+    );
+    await cluster.run(cluster.start(fresh, { initialClusterState: "existing" }));
+    await cluster.hashes();
+    await cluster.call<void>((context, done) => leader.server!.moveLeader(fresh.id, context, done));
+    const running = cluster.members.filter((member) => member !== absent);
+    expect(await cluster.elect(running)).toBe(fresh);
+    await cluster.run(cluster.start(absent));
+    await cluster.put(fresh, "key", "value");
+    expect(await cluster.get(absent, "key")).toBe("value");
+    expect((await cluster.hashes()).size).toBe(1);
+  });
+
+  test("a member that is removed while its database cannot be written ends with the reason", async () => {
+    const { cluster, leader, followers } = await started();
+    const [removed] = followers as [ClusterMember, ClusterMember];
+    await cluster.clock.advanceSettled(6000);
+    const path = "/data/member/snap/db";
+    removed.disk.fail({ operation: "write", code: "NO_SPACE", path, times: Infinity });
+    await cluster.call<MemberChangeResult>((context, done) =>
+      leader.server!.memberRemove(removed.id, context, done),
+    );
+    await cluster.clock.advanceSettled(3000);
+    expect(removed.fatal?.message).toContain("no space left on device");
+  });
+
   test("a member that is removed stops", async () => {
     const { cluster, leader, followers } = await started();
     await cluster.clock.advanceSettled(6000);
