@@ -6,7 +6,7 @@
 import { EtcdError, SeededRandom, VirtualClock, latin1FromBytes, sleep } from "@etcd-ts/base";
 import { EventType, SERVER_VERSION } from "@etcd-ts/api";
 import type { Event } from "@etcd-ts/api";
-import { INTERNAL_CONTEXT } from "@etcd-ts/etcdserver";
+import { ROOT_CONTEXT } from "@etcd-ts/etcdserver";
 import type {
   Completion,
   EtcdServer,
@@ -30,9 +30,14 @@ import type { SimOptions } from "./options.ts";
 import { Trace } from "./trace.ts";
 
 export interface SimulatorPorts {
-  /** Lets all promises settle between two events; must leave none. */
-  readonly settle: () => Promise<void>;
+  /** Runs steps until one says it was the last; all promises settle before each, none is left. */
+  readonly pump: (step: () => boolean) => Promise<void>;
+  /** For tests that show that the last judges see something: comes before them. */
+  readonly sabotage?: (cluster: SimCluster) => Promise<void>;
 }
+
+/** Begins a call at a server. */
+export type Call<T> = (server: EtcdServer, context: RequestContext, done: Completion<T>) => void;
 
 const ALL_KEYS = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
 const ASK_TIMEOUT_MS = 2000;
@@ -50,16 +55,19 @@ export class SimCluster implements MemberHost {
   failure: Error | undefined;
   /** Told of every revision when it is first seen. */
   onRevision: (revision: number, events: readonly WatchedEvent[]) => void = () => undefined;
+  /** Told of every life that ended by itself. */
+  onStopped: (member: SimMember) => void = () => undefined;
   #named = 0;
 
   constructor(options: SimOptions, ports: SimulatorPorts) {
     this.options = options;
     this.random = new SeededRandom(options.seed);
-    this.clock = new VirtualClock({ random: this.random.split("order"), settle: ports.settle });
+    this.clock = new VirtualClock({ random: this.random.split("order"), pump: ports.pump });
     this.network = new SimNetwork(this.clock, this.random.split("network"), options, this.trace);
     const names = Array.from({ length: options.size }, () => this.#nextName());
     const initialCluster = new Map(names.map((name) => [name, [urlOf(name)]]));
     this.members = names.map((name) => new SimMember(name, this, { initialCluster }));
+    this.trace.count(`clusters of ${options.size}`);
   }
 
   #nextName(): string {
@@ -111,6 +119,10 @@ export class SimCluster implements MemberHost {
 
   started(member: SimMember, life: Life): void {
     this.#audit(member, life);
+  }
+
+  stopped(member: SimMember): void {
+    this.onStopped(member);
   }
 
   /** Tells the whole history of a life, and all that is added to it, to the ledger. */
@@ -273,10 +285,7 @@ export class SimCluster implements MemberHost {
       urls
         .map((url) => this.#memberAt(url))
         .find((member) => this.#reaches(own, life, member) && member.server !== undefined);
-    const ask = async <T>(
-      url: string,
-      start: (server: EtcdServer, context: RequestContext, done: Completion<T>) => void,
-    ): Promise<T> => {
+    const ask = async <T>(url: string, start: Call<T>): Promise<T> => {
       await this.#tripTime();
       const other = reachable([url]);
       if (other === undefined) throw new UnreachableError(`${url} is unreachable`);
@@ -311,24 +320,33 @@ export class SimCluster implements MemberHost {
     };
   }
 
-  /** A call to a member; an error, or no answer in time, throws. */
+  /**
+   * A call to a member; an error, or no answer in time, throws. A call to a paused member waits
+   * for its end, and is then taken up before or after what its peers have sent meanwhile.
+   */
   call<T>(
     member: SimMember,
     timeoutMs: number,
-    start: (server: EtcdServer, context: RequestContext, done: Completion<T>) => void,
+    start: Call<T>,
+    context = ROOT_CONTEXT,
   ): Promise<T> {
-    const { life, server } = member;
-    if (server === undefined) return Promise.reject(new UnreachableError(`${member.name} is down`));
+    const { life, process } = member;
+    if (process === undefined) {
+      return Promise.reject(new UnreachableError(`${member.name} is down`));
+    }
     return new Promise((resolve, reject) => {
       const timer = this.clock.setTimer(timeoutMs, () =>
         reject(new UnreachableError(`${member.name} gave no answer in time`)),
       );
-      start(server, INTERNAL_CONTEXT, (error, result) => {
-        if (life!.isOver) return;
-        timer.cancel();
-        if (error === undefined) resolve(result as T);
-        else reject(error);
-      });
+      const begin = (): void =>
+        start(process, context, (error, result) => {
+          if (life!.isOver) return;
+          timer.cancel();
+          if (error === undefined) resolve(result as T);
+          else reject(error);
+        });
+      if (life!.clock.isPaused) this.trace.count("calls to a paused member");
+      life!.clock.ask(begin);
     });
   }
 }

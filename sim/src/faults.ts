@@ -9,7 +9,7 @@ import { CompactionRequestCodec } from "@etcd-ts/api";
 import type { CompactionResponse } from "@etcd-ts/api";
 import type { MemberChangeResult, MemberListResult } from "@etcd-ts/etcdserver";
 
-import type { SimCluster } from "./cluster.ts";
+import type { Call, SimCluster } from "./cluster.ts";
 import type { SimMember } from "./member.ts";
 import { FAULTS, around, pick } from "./options.ts";
 import type { Fault } from "./options.ts";
@@ -21,6 +21,8 @@ export class Faults {
   readonly #cluster: SimCluster;
   readonly #random: SeededRandom;
   #isOver = false;
+  /** Members that are to start again in a while. */
+  readonly #restarting = new Set<SimMember>();
   /** Replacing a member takes several steps; one at a time. */
   #replacing: Promise<void> | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -28,6 +30,7 @@ export class Faults {
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.split("faults");
+    cluster.onStopped = (member) => this.#restartLater(member);
   }
 
   start(): void {
@@ -111,6 +114,8 @@ export class Faults {
         return true;
       case "pause":
         return this.#pause(member);
+      case "paused leader":
+        return this.#pause(this.#cluster.leader());
       case "clock jump":
         member.life?.clock.jumpWall(
           (this.#random.float() - 0.5) * pick(this.#random, [1e3, 1e6, 1e9]),
@@ -126,7 +131,7 @@ export class Faults {
       case "compaction":
         return this.#compact(member);
       case "defragmentation":
-        return this.#call<void>(member, (server, context, done) =>
+        return this.#call<void>(member, "defragmentations", (server, context, done) =>
           server.defragment(context, () => undefined, done),
         );
       case "member replacement":
@@ -138,11 +143,15 @@ export class Faults {
     this.#cluster.clock.setTimer(around(this.#random, LASTS_MS), run);
   }
 
+  /** Sees to it that a member that is down, or may go down by a fault in its disk, comes up again. */
   #restartLater(member: SimMember): void {
-    // Whether it comes down by then or not: a start of one that is up is nothing.
+    if (this.#restarting.has(member) || this.#isOver) return;
+    this.#restarting.add(member);
     this.#later(() => {
+      this.#restarting.delete(member);
       if (member.disk.isPoweredOff && member.isUp) member.crash("power loss");
-      void this.#checkAndStart(member);
+      if (!member.isUp) void this.#checkAndStart(member);
+      else if (member.isDiskFaulty) this.#restartLater(member);
     });
   }
 
@@ -199,11 +208,13 @@ export class Faults {
     return true;
   }
 
-  #pause(member: SimMember): boolean {
-    const clock = member.life!.clock;
-    if (clock.isPaused) return false;
+  #pause(member: SimMember | undefined): boolean {
+    const clock = member?.life?.clock;
+    if (clock === undefined || clock.isPaused) return false;
+    if (member === this.#cluster.leader()) this.#cluster.trace.count("leaders paused");
     clock.pause();
-    this.#later(() => clock.resume());
+    const callsFirst = this.#random.float() < 0.5;
+    this.#later(() => clock.resume(callsFirst));
     return true;
   }
 
@@ -240,7 +251,7 @@ export class Faults {
     const leader = this.#cluster.leader();
     if (leader === undefined || leader === member || member.server === undefined) return false;
     const id = member.server.facts().memberID;
-    return this.#call<void>(leader, (server, context, done) =>
+    return this.#call<void>(leader, "leadership transferred", (server, context, done) =>
       server.moveLeader(id, context, done),
     );
   }
@@ -253,17 +264,21 @@ export class Faults {
       revision,
       physical: this.#random.float() < 0.3,
     });
-    return this.#call<CompactionResponse>(member, (server, context, done) =>
+    return this.#call<CompactionResponse>(member, "compactions", (server, context, done) =>
       server.compact(request, context, done),
     );
   }
 
-  /** An operator's call whose failure is nothing. */
-  #call<T>(member: SimMember, start: Parameters<SimCluster["call"]>[2]): boolean {
+  /** An operator's call whose failure is nothing; a success is counted. */
+  #call<T>(member: SimMember, counter: string, start: Call<T>): boolean {
     if (member.server === undefined) return false;
-    this.#cluster.call<T>(member, CALL_TIMEOUT_MS, start as never).catch((error: Error) => {
-      if (!(error instanceof EtcdError)) this.#cluster.broken(error);
-    });
+    const cluster = this.#cluster;
+    cluster.call<T>(member, CALL_TIMEOUT_MS, start).then(
+      () => cluster.trace.count(counter),
+      (error: Error) => {
+        if (!(error instanceof EtcdError)) cluster.broken(error);
+      },
+    );
     return true;
   }
 
@@ -277,7 +292,10 @@ export class Faults {
     return true;
   }
 
-  /** Removes a member and brings a new one in its place: added as a learner, then promoted. */
+  /**
+   * Removes a member and brings a new one in its place: added as a learner and then promoted, or as
+   * a voter at once.
+   */
   async #replaceNow(old: SimMember): Promise<void> {
     const cluster = this.#cluster;
     const { trace } = cluster;
@@ -292,30 +310,37 @@ export class Faults {
     if (!removed) return;
     old.isRemoved = true;
     old.crash("kill");
+    trace.count("members removed");
     cluster.members = cluster.members.filter((member) => member !== old);
     const url = cluster.urlOfNext();
+    const asLearner = this.#random.float() < 0.7;
     const added = await this.#untilListed(
       ({ members }) => members.some(({ peerURLs }) => peerURLs.includes(url)),
       (via) =>
         cluster.call<MemberChangeResult>(via, CALL_TIMEOUT_MS, (server, context, done) =>
-          server.memberAdd([url], true, context, done),
+          server.memberAdd([url], asLearner, context, done),
         ),
     );
     if (!added) return;
+    trace.count(asLearner ? "learners added" : "voters added");
     const fresh = cluster.newcomer();
     cluster.members = [...cluster.members, fresh];
     fresh.start();
-    await this.#untilListed(
+    const joined = await this.#untilListed(
       ({ members }) =>
+        fresh.hasJoined &&
         members.some(({ peerURLs, isLearner }) => peerURLs.includes(url) && !isLearner),
       (via) => {
         this.#restartIfDown(fresh);
+        if (!asLearner) return Promise.resolve();
         const id = fresh.server?.facts().memberID ?? 0n;
         return cluster.call<MemberChangeResult>(via, CALL_TIMEOUT_MS, (server, context, done) =>
           server.memberPromote(id, context, done),
         );
       },
     );
+    if (!joined) return;
+    if (asLearner) trace.count("learners promoted");
     trace.count("members replaced");
   }
 

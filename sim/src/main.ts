@@ -1,32 +1,64 @@
 /**
- * `npm run sim`: runs seeds until there are enough, the time is over, or a promise was broken.
+ * `npm run sim`: runs seeds until there are enough or the time is over, and tells what struck.
  *
  *   --seed N      one seed, told in detail
- *   --seeds N     N seeds, from --from (default 1)
- *   --seconds S   seeds until S seconds are over
- *   --hours H     ends sooner, once H virtual hours are reached
+ *   --seeds N     at least N seeds, from --from (default 1)
+ *   --hours H     at least H virtual hours; with --seeds, both
+ *   --seconds S   ends after S seconds, whatever was reached
+ *   --jobs J      J seeds at a time, each in a thread (default 1)
  *   --minutes M   how long faults go on in each run (default: drawn from the seed)
+ *   --story       tells failures in detail
  */
 
-import { parseArgs } from "node:util";
 import process, { exit } from "node:process";
-import { setImmediate as nextImmediate } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { isMainThread } from "node:worker_threads";
 
-import { drawOptions, optionText } from "./options.ts";
-import { simulate } from "./simulation.ts";
-import type { Outcome } from "./simulation.ts";
+import { FAULT_CLASSES, LONG_RUN_SEEDS, missingClasses } from "./coverage.ts";
+import { isEnough } from "./run-length.ts";
+import type { RunGoal } from "./run-length.ts";
+import { runHere, runInThread, serveSeeds } from "./seed-runners.ts";
+import type { SeedRunner } from "./seed-runners.ts";
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string" },
-    seeds: { type: "string" },
-    seconds: { type: "string" },
-    hours: { type: "string" },
-    minutes: { type: "string" },
-    from: { type: "string" },
-    story: { type: "boolean" },
-  },
-});
+interface Arguments {
+  readonly only: number | undefined;
+  readonly from: number;
+  readonly goal: RunGoal;
+  readonly seconds: number;
+  readonly minutes: number | undefined;
+  readonly jobs: number;
+  readonly story: boolean;
+}
+
+function readArguments(): Arguments {
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({
+    options: {
+      seed: text,
+      seeds: text,
+      seconds: text,
+      hours: text,
+      minutes: text,
+      from: text,
+      jobs: text,
+      story: { type: "boolean" },
+    },
+  });
+  const only = numberOf(values.seed);
+  const seconds = numberOf(values.seconds);
+  const hours = numberOf(values.hours);
+  const fallback = hours !== undefined ? 0 : seconds !== undefined ? Infinity : 10;
+  const many = { seeds: numberOf(values.seeds) ?? fallback, hours: hours ?? 0 };
+  return {
+    only,
+    from: only ?? numberOf(values.from) ?? 1,
+    goal: only === undefined ? many : { seeds: 1, hours: 0 },
+    seconds: seconds ?? Infinity,
+    minutes: numberOf(values.minutes),
+    jobs: Math.max(1, numberOf(values.jobs) ?? 1),
+    story: values.story === true,
+  };
+}
 
 function numberOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
@@ -38,78 +70,82 @@ function numberOf(text: string | undefined): number | undefined {
   return value;
 }
 
-const only = numberOf(values.seed);
-const minutes = numberOf(values.minutes);
-const seconds = numberOf(values.seconds);
-const hours = numberOf(values.hours);
-const from = only ?? numberOf(values.from) ?? 1;
-const seeds =
-  only === undefined ? (numberOf(values.seeds) ?? (seconds === undefined ? 10 : Infinity)) : 1;
+/** What came of all seeds so far. */
+class Totals {
+  readonly counts = new Map<string, number>();
+  readonly #startMs = performance.now();
+  virtualMs = 0;
+  runs = 0;
+  failures = 0;
 
-/** The seed that runs now. */
-let current = from;
-process.on("unhandledRejection", (error) => {
-  console.error(`FAIL seed ${current}: a promise was rejected and nobody cared`, error);
-  console.error(`  replay: npm run sim -- --seed ${current}`);
-  exit(1);
-});
-
-/** The first interrupt lets the seed at hand end and tells the totals; the second ends at once. */
-let isInterrupted = false;
-process.once("SIGINT", () => {
-  isInterrupted = true;
-});
-
-const startMs = performance.now();
-const totals = new Map<string, number>();
-let virtualMs = 0;
-let runs = 0;
-let failures = 0;
-
-function passedSeconds(): number {
-  return (performance.now() - startMs) / 1000;
-}
-
-async function runSeed(seed: number): Promise<Outcome> {
-  current = seed;
-  const options = drawOptions(seed, minutes === undefined ? undefined : minutes * 60_000);
-  const seedMs = performance.now();
-  if (only !== undefined) console.log(optionText(options));
-  const outcome = await simulate(options, { settle: () => nextImmediate() });
-  const tookMs = performance.now() - seedMs;
-  const ratio = Math.round(outcome.virtualMs / tookMs);
-  const verdict = outcome.failure === undefined ? "ok  " : "FAIL";
-  console.log(
-    `${verdict} seed ${seed} trace ${outcome.traceHash} ${(outcome.virtualMs / 1000).toFixed(0)} s virtual in ${(tookMs / 1000).toFixed(1)} s (x${ratio}) ${outcome.counts.get("operations checked") ?? 0} operations`,
-  );
-  if (outcome.failure !== undefined) {
-    const length = minutes === undefined ? "" : ` --minutes ${minutes}`;
-    if (only === undefined) console.log(`  ${optionText(options)}`);
-    if (only !== undefined || values.story === true) {
-      for (const line of outcome.story) console.log(`  ${line}`);
-    }
-    console.log(`  ${outcome.failure.stack ?? outcome.failure.message}`);
-    console.log(`  replay: npm run sim -- --seed ${seed}${length}`);
+  get seconds(): number {
+    return (performance.now() - this.#startMs) / 1000;
   }
-  return outcome;
+
+  get hours(): number {
+    return this.virtualMs / 3_600_000;
+  }
 }
 
-for (let i = 0; i < seeds; i++) {
-  if (isInterrupted) break;
-  if (seconds !== undefined && passedSeconds() >= seconds) break;
-  if (hours !== undefined && virtualMs >= hours * 3_600_000) break;
-  const outcome = await runSeed(from + i);
-  runs++;
-  virtualMs += outcome.virtualMs;
-  if (outcome.failure !== undefined) failures++;
-  for (const [name, count] of outcome.counts) totals.set(name, (totals.get(name) ?? 0) + count);
+async function main(): Promise<void> {
+  const args = readArguments();
+  const totals = new Totals();
+  /** The first interrupt lets the seeds at hand end and tells the totals; the second ends at once. */
+  let isInterrupted = false;
+  process.once("SIGINT", () => {
+    isInterrupted = true;
+  });
+  let begun = 0;
+  const isOver = (): boolean =>
+    isInterrupted || totals.seconds >= args.seconds || isEnough(args.goal, begun, totals.hours);
+  const work = async (run: SeedRunner): Promise<void> => {
+    while (!isOver()) {
+      const seed = args.from + begun++;
+      const isDetailed = args.only !== undefined || args.story;
+      const report = await run({ seed, minutes: args.minutes, isDetailed });
+      console.log(report.lines.join("\n"));
+      totals.runs++;
+      totals.virtualMs += report.virtualMs;
+      if (report.isFailure) totals.failures++;
+      for (const [name, count] of report.counts) {
+        totals.counts.set(name, (totals.counts.get(name) ?? 0) + count);
+      }
+    }
+  };
+  const file = new URL(import.meta.url);
+  const runners =
+    args.jobs === 1 ? [runHere()] : Array.from({ length: args.jobs }, () => runInThread(file));
+  await Promise.all(runners.map(work));
+  const isCovered = args.only !== undefined || tellClasses(totals);
+  tellTotals(totals);
+  if (!isInterrupted && args.goal.seeds < Infinity && !isEnough(args.goal, begun, totals.hours)) {
+    console.log(`ended by --seconds before ${args.goal.seeds} seeds and ${args.goal.hours} hours`);
+  }
+  exit(totals.failures > 0 || !isCovered ? 1 : 0);
 }
 
-console.log("");
-for (const [name, count] of [...totals].sort(([a], [b]) => (a < b ? -1 : 1))) {
-  console.log(`${String(count).padStart(12)}  ${name}`);
+/** Tells every class of faults with its count; false if one is missing that must not. */
+function tellClasses({ counts, runs }: Totals): boolean {
+  console.log("\nfaults by class:");
+  for (const [name, counter] of FAULT_CLASSES) {
+    console.log(`${String(counts.get(counter) ?? 0).padStart(12)}  ${name} (${counter})`);
+  }
+  const missing = missingClasses(counts);
+  if (missing.length === 0) return true;
+  const isLong = runs >= LONG_RUN_SEEDS;
+  console.log(`${isLong ? "FAIL" : "warning"}: never struck: ${missing.join("; ")}`);
+  return !isLong;
 }
-console.log(
-  `${runs} seeds, ${(virtualMs / 3_600_000).toFixed(2)} virtual hours in ${passedSeconds().toFixed(1)} s (x${Math.round(virtualMs / 1000 / passedSeconds())}), ${failures} violations`,
-);
-exit(failures > 0 ? 1 : 0);
+
+function tellTotals({ counts, runs, hours, seconds, failures }: Totals): void {
+  console.log("\neverything counted:");
+  for (const [name, count] of [...counts].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    console.log(`${String(count).padStart(12)}  ${name}`);
+  }
+  console.log(
+    `${runs} seeds, ${hours.toFixed(2)} virtual hours in ${seconds.toFixed(1)} s (x${Math.round((hours * 3600) / seconds)}), ${failures} violations`,
+  );
+}
+
+if (isMainThread) await main();
+else serveSeeds();

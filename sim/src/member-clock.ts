@@ -15,6 +15,8 @@ export class MemberClock implements Clock {
   readonly #rate: number;
   #wallOffsetMs = 0;
   #held: (() => void)[] | undefined;
+  /** What outsiders asked for while it is paused. */
+  #asked: (() => void)[] = [];
   #isDead = false;
 
   constructor(world: VirtualClock, rate = 1, wallOffsetMs = 0) {
@@ -69,14 +71,32 @@ export class MemberClock implements Clock {
     this.#held ??= [];
   }
 
-  resume(): void {
+  /** Runs now, or once the pause at hand has ended. */
+  ask(run: () => void): void {
+    if (this.#held === undefined) run();
+    else this.#asked.push(run);
+  }
+
+  /** @param askedFirst - whether what outsiders asked for comes before what fell due, or with it */
+  resume(askedFirst = false): void {
     const held = this.#held ?? [];
+    const asked = this.#asked;
     this.#held = undefined;
-    for (const run of held) this.#world.nextTurn(run);
+    this.#asked = [];
+    this.#world.nextTurn(() => {
+      if (askedFirst) this.#runAll(asked);
+      else held.push(() => this.#runAll(asked));
+      for (const run of held) this.#world.nextTurn(run);
+    });
+  }
+
+  #runAll(asked: readonly (() => void)[]): void {
+    for (const run of asked) if (!this.#isDead) run();
   }
 
   kill(): void {
     this.#isDead = true;
     this.#held = undefined;
+    this.#asked = [];
   }
 }

@@ -50,6 +50,8 @@ export interface MemberHost {
   questions(member: SimMember, life: Life): PeerQuestions;
   /** A life has a server that runs. */
   started(member: SimMember, life: Life): void;
+  /** A life ended by itself, on a fault. */
+  stopped(member: SimMember): void;
   /** Something must not be: told once, ends the run. */
   broken(error: Error): void;
 }
@@ -97,6 +99,10 @@ export class SimMember {
           (this.slowness > 1 ? this.slowness * latency.float() : 0)
         );
       },
+      onFault: ({ code }) => {
+        const isFull = code === "NO_SPACE";
+        host.trace.count(isFull ? "writes refused by a full disk" : "syncs failed");
+      },
     });
   }
 
@@ -110,8 +116,18 @@ export class SimMember {
     return life === undefined || life.isOver || life.clock.isPaused ? undefined : life.server;
   }
 
+  /** The server if it runs; while it is paused nothing asked of it happens. */
+  get process(): EtcdServer | undefined {
+    return this.isUp ? this.life!.server : undefined;
+  }
+
   get isUp(): boolean {
     return this.life !== undefined && !this.life.isOver;
+  }
+
+  /** Whether a life of it has taken part in the cluster. */
+  get hasJoined(): boolean {
+    return this.#wasReady;
   }
 
   /** Begins a life; how it goes is told to the host. */
@@ -133,6 +149,7 @@ export class SimMember {
     this.lastLog = life.log;
     trace.tell(`${this.#at()} ${this.name} starts its life ${life.number}`);
     trace.count("starts");
+    if (this.#rate !== 1) trace.count("lives with a drifting clock");
     this.#open(life).catch((error: unknown) => this.#ended(life, error as Error));
   }
 
@@ -148,7 +165,11 @@ export class SimMember {
         snapshotCount: options.snapshotCount,
         snapshotCatchUpEntries: options.snapshotCatchUpEntries,
         preVote: options.preVote,
-        unsafeNoFsync: options.isUnsafe,
+        leaseCheckpoint: options.leaseCheckpoint,
+        leaseCheckpointPersist: options.leaseCheckpoint,
+        corruptCheckMs: options.corruptCheckMs,
+        compactHashCheckMs: options.compactHashCheckMs,
+        unsafeNoFsync: options.plant === "no sync",
         advertisePeerURLs: [this.peerURL],
         advertiseClientURLs: [`http://${this.name}:2379`],
         ...this.#initial,
@@ -210,6 +231,7 @@ export class SimMember {
         }),
       );
     }
+    this.#host.stopped(this);
   }
 
   #end(life: Life): void {
@@ -227,9 +249,20 @@ export class SimMember {
     this.#end(life);
     this.life = undefined;
     if (kind === "kill") this.disk.settle();
-    this.disk.crash(kind === "kill" ? undefined : this.#random);
+    this.#crashDisk(kind);
     this.isDiskFaulty = false;
     this.slowness = 1;
+  }
+
+  #crashDisk(kind: "power loss" | "kill"): void {
+    const { trace } = this.#host;
+    if (this.disk.isPoweredOff) trace.count("power went off within an operation");
+    const loss = this.disk.crash(kind === "kill" ? undefined : this.#random);
+    if (kind === "kill") return;
+    trace.count("unsynced sectors or pages lost", loss.lostUnits);
+    trace.count("unsynced sectors or pages kept", loss.keptUnits);
+    trace.count("files torn at a sector", loss.tornSectors);
+    trace.count("files torn at a page", loss.tornPages);
   }
 
   /**

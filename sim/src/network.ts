@@ -18,6 +18,9 @@ export class SimNetwork {
   readonly #options: SimOptions;
   readonly #trace: Trace;
   readonly #cut = new Set<string>();
+  /** The last message sent, and the latest that arrived, by link. */
+  readonly #sent = new Map<string, number>();
+  readonly #arrived = new Map<string, number>();
   /** Without faults every message arrives, in order. */
   isFaulty = true;
 
@@ -52,13 +55,26 @@ export class SimNetwork {
       return;
     }
     const bytes = encodeMessage(MessageCodec, message);
+    const link = `${from}>${to}`;
+    const serial = (this.#sent.get(link) ?? 0) + 1;
+    this.#sent.set(link, serial);
     for (let copies = this.#copies(message); copies > 0; copies--) {
       this.#clock.setTimer(this.#delayMs(), () => {
-        if (this.isCut(from, to)) return;
-        this.#trace.count("messages");
+        if (this.isCut(from, to)) {
+          this.#trace.count("messages cut off");
+          return;
+        }
+        this.#arrives(link, serial);
         deliver(decodeMessage(MessageCodec, bytes));
       });
     }
+  }
+
+  #arrives(link: string, serial: number): void {
+    this.#trace.count("messages");
+    const latest = this.#arrived.get(link) ?? 0;
+    if (serial < latest) this.#trace.count("messages overtaken");
+    else this.#arrived.set(link, serial);
   }
 
   /**
@@ -69,12 +85,12 @@ export class SimNetwork {
     if (!this.isFaulty) return 1;
     const { lossPercent, duplicatePercent } = this.#options;
     if (this.#random.float() * 100 < lossPercent) {
-      this.#trace.count("fault: message lost");
+      this.#trace.count("messages lost");
       return 0;
     }
     const isDoubled = this.#random.float() * 100 < duplicatePercent;
     if (!isDoubled || message.type === "MsgProp") return 1;
-    this.#trace.count("fault: message doubled");
+    this.#trace.count("messages doubled");
     return 2;
   }
 
@@ -82,7 +98,7 @@ export class SimNetwork {
     const { latencyMs, latePercent } = this.#options;
     if (!this.isFaulty) return latencyMs;
     if (this.#random.float() * 100 >= latePercent) return around(this.#random, latencyMs);
-    this.#trace.count("fault: message late");
+    this.#trace.count("messages late");
     return around(this.#random, latencyMs) * 50 * this.#random.float();
   }
 }

@@ -11,11 +11,12 @@ import { PutRequestCodec, RangeRequestCodec } from "@etcd-ts/api";
 import type { PutResponse, RangeResponse } from "@etcd-ts/api";
 import type { HashKVResult } from "@etcd-ts/etcdserver";
 
+import { checkEqualHashes } from "./checkers/hash-check.ts";
 import { OVERDUE_MS } from "./checkers/lease-check.ts";
 import { checkLinearizable } from "./checkers/linearizability.ts";
 import type { Operation } from "./checkers/linearizability.ts";
 import { SimCluster } from "./cluster.ts";
-import type { SimulatorPorts } from "./cluster.ts";
+import type { Call, SimulatorPorts } from "./cluster.ts";
 import { Faults } from "./faults.ts";
 import type { SimMember } from "./member.ts";
 import type { SimOptions } from "./options.ts";
@@ -53,8 +54,10 @@ class Simulation {
   readonly #workload: Workload;
   readonly #faults: Faults;
   readonly #options: SimOptions;
+  readonly #ports: SimulatorPorts;
 
   constructor(options: SimOptions, ports: SimulatorPorts) {
+    this.#ports = ports;
     this.#options = options;
     this.cluster = new SimCluster(options, ports);
     this.#workload = new Workload(this.cluster);
@@ -64,6 +67,7 @@ class Simulation {
   async run(): Promise<void> {
     const { cluster } = this;
     for (const member of cluster.members) member.start();
+    this.#observe();
     await this.#pass(2000);
     this.#workload.start();
     this.#faults.start();
@@ -74,14 +78,18 @@ class Simulation {
     await this.#judge();
   }
 
-  /** Lets time pass, looking at the members every few milliseconds. */
-  async #pass(durationMs: number): Promise<void> {
+  /** Looks at the members every few milliseconds. */
+  #observe(): void {
+    this.cluster.observe();
+    this.cluster.clock.setTimer(STEP_MS, () => this.#observe());
+  }
+
+  /** Lets time pass, or what is left of it when `isEnough` says so. */
+  async #pass(durationMs: number, isEnough: () => boolean = () => false): Promise<void> {
     const { cluster } = this;
-    for (let passedMs = 0; passedMs < durationMs; passedMs += STEP_MS) {
-      await cluster.clock.advanceSettled(STEP_MS);
-      cluster.observe();
-      if (cluster.failure !== undefined) throw cluster.failure;
-    }
+    const isOver = (): boolean => cluster.failure !== undefined || isEnough();
+    await cluster.clock.advanceSettled(durationMs, isOver);
+    if (cluster.failure !== undefined) throw cluster.failure;
   }
 
   /** Lets time pass until `promise` settles. */
@@ -91,10 +99,8 @@ class Simulation {
       outcome.isKnown = true;
     };
     promise.then(mark, mark);
-    for (let passedMs = 0; passedMs < withinMs; passedMs += STEP_MS) {
-      await this.#pass(STEP_MS);
-      if (outcome.isKnown) return promise;
-    }
+    await this.#pass(withinMs, () => outcome.isKnown);
+    if (outcome.isKnown) return promise;
     throw new ViolationError("liveness", complaint);
   }
 
@@ -147,6 +153,16 @@ class Simulation {
     checkLinearizable(operations, (revision) => cluster.ledger.textAt(revision));
     for (const watch of this.#workload.watches) watch.compare(cluster.ledger);
     this.#workload.checkLeases();
+    for (const member of cluster.members) {
+      const { guest } = this.#workload;
+      const carry = <T>(call: Promise<T>): Promise<T> =>
+        this.#carry(call, 2 * CALL_TIMEOUT_MS, `${member.name} does not answer the guest`);
+      await guest.judge(member, carry);
+    }
+    if (this.#ports.sabotage !== undefined) {
+      await this.#carry(this.#ports.sabotage(cluster), REST_MS, "the sabotage does not end");
+      await this.#rest();
+    }
     await this.#compareHashes();
     for (const member of cluster.members) {
       await this.#carry(member.stop(), REST_MS, `${member.name} does not stop`);
@@ -194,10 +210,7 @@ class Simulation {
   }
 
   /** A call that has no excuse left. */
-  async #answer<T>(
-    member: SimMember,
-    start: Parameters<typeof this.cluster.call<T>>[2],
-  ): Promise<T> {
+  async #answer<T>(member: SimMember, start: Call<T>): Promise<T> {
     const call = this.cluster.call<T>(member, CALL_TIMEOUT_MS, start);
     try {
       return await this.#carry(call, 2 * CALL_TIMEOUT_MS, `${member.name} does not answer`);
@@ -215,13 +228,7 @@ class Simulation {
       );
       results.set(member.name, result);
     }
-    const texts = [...results].map(
-      ([name, { hash, hashRevision, compactRevision }]) =>
-        [name, `${hash} at ${hashRevision}, compacted ${compactRevision}`] as const,
-    );
-    if (new Set(texts.map(([, text]) => text)).size > 1) {
-      throw new ViolationError("hash", texts.map(([name, text]) => `${name} ${text}`).join("; "));
-    }
+    checkEqualHashes(results);
   }
 
   #countAll(operations: readonly Operation[]): void {

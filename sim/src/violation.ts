@@ -11,6 +11,7 @@ export type Guarantee =
   | "lease"
   | "liveness"
   | "hash"
+  | "auth"
   | "database"
   | "member";
 

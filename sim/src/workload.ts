@@ -23,16 +23,19 @@ import type {
   TxnResponse,
 } from "@etcd-ts/api";
 
+import { AuthCheck } from "./checkers/auth-check.ts";
 import { LeaseCheck } from "./checkers/lease-check.ts";
 import type { Answer, Operation } from "./checkers/linearizability.ts";
 import type { Request, Write } from "./checkers/model.ts";
 import { pairText } from "./checkers/model.ts";
 import { WatchCheck } from "./checkers/watch-check.ts";
 import type { WatchedEvent } from "./checkers/watch-check.ts";
-import type { SimCluster } from "./cluster.ts";
+import type { Call, SimCluster } from "./cluster.ts";
 import { watchedEvent } from "./cluster.ts";
+import { Guest } from "./guest.ts";
 import type { SimMember } from "./member.ts";
 import { around, pick } from "./options.ts";
+import type { Plant } from "./options.ts";
 
 const CALL_TIMEOUT_MS = 8000;
 /** The longest time to live a client asks for. */
@@ -42,6 +45,8 @@ export class Workload {
   readonly operations: Operation[] = [];
   readonly watches: WatchCheck[] = [];
   readonly leases: LeaseCheck;
+  readonly auth = new AuthCheck();
+  readonly guest: Guest;
   readonly #cluster: SimCluster;
   readonly #random: SeededRandom;
   /** Leases clients know of, newest last. */
@@ -52,25 +57,28 @@ export class Workload {
   readonly #values = new Map<string, bigint>();
   readonly #attached = new Map<string, bigint>();
   #serial = 0;
-  #isStopped = false;
+  /** No new calls are made. */
+  isOver = false;
   readonly #running: Promise<void>[] = [];
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
     this.#random = cluster.random.split("workload");
     this.leases = new LeaseCheck(2 * cluster.options.driftPerMille);
+    this.guest = new Guest(cluster, this, this.auth);
     cluster.onRevision = (revision, events) => this.#happened(revision, events);
   }
 
   start(): void {
-    const { clients, watchers } = this.#cluster.options;
+    const { clients, watchers, hasUsers } = this.#cluster.options;
     for (let i = 1; i <= clients; i++) this.#running.push(this.#client(`c${i}`));
+    if (hasUsers) this.#running.push(this.guest.run(() => this.isOver));
     for (let i = 1; i <= watchers; i++) this.#running.push(this.#watcher(`w${i}`));
   }
 
   /** No new calls; resolves when those at hand have their end. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
+    this.isOver = true;
     await Promise.all(this.#running);
   }
 
@@ -87,10 +95,11 @@ export class Workload {
 
   async #client(name: string): Promise<void> {
     const random = this.#random.split(name);
-    while (!this.#isStopped) {
+    while (!this.isOver) {
       await sleep(this.#cluster.clock, around(random, this.#cluster.options.thinkMs));
+      // Paused ones too: a client does not know.
       const up = this.#cluster.members.filter(
-        ({ server }) => server !== undefined && !server.facts().isLearner,
+        ({ process }) => process !== undefined && !process.facts().isLearner,
       );
       if (up.length === 0) continue;
       await this.#act(name, random, pick(random, up));
@@ -121,7 +130,7 @@ export class Workload {
    * Writes the operation down, makes the call, and writes down the answer. An error the server
    * gives before anything happened takes the operation back.
    */
-  async #record<T>(
+  async record<T>(
     client: string,
     request: Request,
     call: () => Promise<T>,
@@ -167,7 +176,7 @@ export class Workload {
     };
     this.#values.set(write.value!, write.lease);
     const request = { kind: "write", condition: undefined, writes: [write] } as const;
-    await this.#record(
+    await this.record(
       client,
       request,
       () =>
@@ -188,7 +197,7 @@ export class Workload {
       condition: undefined,
       writes: [{ key, value: undefined, lease: 0n }],
     } as const;
-    await this.#record(
+    await this.record(
       client,
       request,
       () => {
@@ -224,7 +233,7 @@ export class Workload {
       value: { kind: "modRevision", modRevision },
     } as const;
     const message = { compare: [compare], success: writes.map(requestOp), failure: [] };
-    await this.#record(
+    await this.record(
       client,
       { kind: "write", condition: { key, modRevision }, writes },
       () =>
@@ -249,15 +258,17 @@ export class Workload {
       key === undefined
         ? { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }
         : { key: bytesFromLatin1(key) };
-    const serializable = this.#cluster.options.isStale;
-    const message = RangeRequestCodec.create({ ...range, serializable });
-    await this.#record(
+    const { plant } = this.#cluster.options;
+    await this.record(
       client,
       { kind: "read", key },
       () =>
-        this.#cluster.call<RangeResponse>(member, CALL_TIMEOUT_MS, (server, context, done) =>
-          server.range(message, context, done),
-        ),
+        this.#cluster.call<RangeResponse>(member, CALL_TIMEOUT_MS, (server, context, done) => {
+          const serializable =
+            plant === "stale reads" ||
+            (plant === "stale reads of leaders" && server.facts().isLeader);
+          server.range(RangeRequestCodec.create({ ...range, serializable }), context, done);
+        }),
       ({ header, kvs }) => {
         for (const kv of kvs) this.#seen.set(latin1FromBytes(kv.key), kv.modRevision);
         return { revision: header!.revision, isChange: false, read: rangeText(kvs) };
@@ -267,15 +278,18 @@ export class Workload {
 
   async #grant(random: SeededRandom, member: SimMember): Promise<void> {
     const callMs = this.#nowMs();
-    const request = { id: 0n, ttl: 2 + randomBelow(random, LEASE_SECONDS_MAX - 1) };
+    const { plant } = this.#cluster.options;
+    const told = 2 + randomBelow(random, LEASE_SECONDS_MAX - 1);
+    const request = { id: 0n, ttl: plant === "lease ends early" ? Math.ceil(told / 4) : told };
     try {
-      const { id, ttl } = await this.#cluster.call<LeaseGrantResponse>(
+      const { id } = await this.#cluster.call<LeaseGrantResponse>(
         member,
         CALL_TIMEOUT_MS,
         (server, context, done) => server.leaseGrant(request, context, done),
       );
       this.#granted.push(id);
-      this.leases.granted(id, ttl, callMs);
+      this.leases.granted(id, told, callMs);
+      if (plant === "lease never ends") void this.#keepForEver(id);
       this.#cluster.trace.count("leases granted");
       // Its time may run out at any moment, which no client is told.
       this.operations.push({
@@ -287,6 +301,18 @@ export class Workload {
       });
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
+    }
+  }
+
+  /** For a planted bug: nobody knows that this client goes on. */
+  async #keepForEver(id: bigint): Promise<void> {
+    const { clock, members } = this.#cluster;
+    for (;;) {
+      await sleep(clock, 500);
+      for (const member of members) {
+        const renew: Call<number> = (server, context, done) => server.leaseRenew(id, context, done);
+        await this.#cluster.call<number>(member, 500, renew).catch(() => undefined);
+      }
     }
   }
 
@@ -304,7 +330,8 @@ export class Workload {
       this.#cluster.trace.count("leases renewed");
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
-      if (error === SERVER_ERRORS.leaseNotFound) this.leases.gone(id, this.#nowMs());
+      if (error !== SERVER_ERRORS.leaseNotFound) return;
+      this.#cluster.guard(() => this.leases.gone(id, this.#nowMs()));
     }
   }
 
@@ -331,6 +358,7 @@ export class Workload {
   /** A revision is seen for the first time: keys that went with a lease show when it ended. */
   #happened(revision: number, events: readonly WatchedEvent[]): void {
     const atMs = this.#nowMs();
+    this.auth.happened(revision, events);
     for (const { key, value } of events) {
       const lease = this.#attached.get(key) ?? 0n;
       if (value !== undefined) this.#attached.set(key, this.#values.get(value) ?? 0n);
@@ -371,7 +399,7 @@ export class Workload {
     const { clock } = this.#cluster;
     let resume: WatchCheck | undefined;
     const key = random.float() < 0.5 ? undefined : this.#key(random);
-    while (!this.#isStopped) {
+    while (!this.isOver) {
       const up = this.#cluster.members.filter(({ server }) => server !== undefined);
       if (up.length > 0) resume = await this.#watch(name, random, pick(random, up), key, resume);
       await sleep(clock, around(random, 500));
@@ -392,6 +420,7 @@ export class Workload {
     const stream = store.newWatchStream();
     const known = store.currentRevision;
     const drawn = random.float() < 0.3 ? known + 1 : 2 + randomBelow(random, known);
+    const { plant } = this.#cluster.options;
     const startRevision = resume?.resumeRevision ?? drawn;
     const check = new WatchCheck(
       `${name} at ${member.name}`,
@@ -404,7 +433,8 @@ export class Workload {
       key === undefined
         ? { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }
         : { key: bytesFromLatin1(key), rangeEnd: new Uint8Array(0) };
-    const id = stream.watch({ ...range, startRevision });
+    const skipped = plant === "watch resumes late" && resume !== undefined ? 1 : 0;
+    const id = stream.watch({ ...range, startRevision: startRevision + skipped });
     if (typeof id !== "number") throw id;
     let isCompacted = false;
     const untilMs = clock.monotonicMs() + 20_000 * random.float();
@@ -417,13 +447,37 @@ export class Workload {
         else {
           const events = batch.events.map(watchedEvent);
           trace.count("watch events", events.length);
-          this.#cluster.guard(() => check.take(events, batch.revision));
+          for (const part of delivered(events, plant)) {
+            this.#cluster.guard(() => check.take(part, batch.revision));
+          }
         }
       }
       this.#cluster.guard(() => check.compare(ledger));
     }
     if (!life.isOver) stream.close();
     return isCompacted ? undefined : check;
+  }
+}
+
+/** A batch as it reaches the client: as it was sent, but for a planted bug. */
+function delivered(events: WatchedEvent[], plant: Plant): WatchedEvent[][] {
+  const first = events[0];
+  if (first === undefined) return [events];
+  switch (plant) {
+    case "watch loses":
+      return events.length > 1 ? [events.slice(1)] : [];
+    case "watch repeats":
+      return [events, events];
+    case "watch swaps":
+      return [events.toReversed()];
+    case "watch splits": {
+      const cut = events.findIndex(
+        ({ modRevision }, i) => modRevision === events[i - 1]?.modRevision,
+      );
+      return cut < 0 ? [events] : [events.slice(0, cut), events.slice(cut)];
+    }
+    default:
+      return [events];
   }
 }
 
