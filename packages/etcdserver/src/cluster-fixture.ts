@@ -341,6 +341,8 @@ export class ClusterFixture {
         removed.add(id);
       },
       activeSinceMs: (id) => (this.#reaches(own, target(id)) ? start : undefined),
+      // That a process is gone shows; that a network swallows everything does not.
+      isReachable: (id) => target(id)?.isRunning ?? false,
       versionOf: (id) => Promise.resolve(this.#versionOf(own, target(id))),
       stop: () => {
         isStopped = true;

@@ -419,6 +419,24 @@ describe("elections", () => {
   });
 });
 
+describe("writes after the leader is gone", () => {
+  test("wait for the next leader, and no longer", async () => {
+    const { cluster, leader, followers } = await started();
+    await cluster.clock.advanceSettled(1000);
+    // As a process that was killed: it hands nothing over.
+    cluster.isolate([leader]);
+    leader.isRunning = false;
+    // Nobody has noticed yet.
+    expect(followers[0]!.server!.facts().leaderID).toBe(leader.id);
+    const startMs = cluster.clock.monotonicMs();
+    const writes = followers.map((member, i) => cluster.putLater(member, `key${i}`, "value"));
+    await cluster.run(Promise.all(writes));
+    expect(cluster.clock.monotonicMs() - startMs).toBeLessThan(2500);
+    for (const i of followers.keys())
+      expect(await cluster.get(followers[0]!, `key${i}`)).toBe("value");
+  });
+});
+
 describe("leadership", () => {
   test("a leader that stops hands it over", async () => {
     const { cluster, leader, followers } = await started();

@@ -19,6 +19,11 @@ export class Connectivity {
     return id === this.#localID || this.#transport?.activeSinceMs(id) !== undefined;
   }
 
+  /** Whether it is worth sending anything to `id`. */
+  isReachable(id: bigint): boolean {
+    return id === this.#localID || (this.#transport?.isReachable?.(id) ?? true);
+  }
+
   /** Whether the connection to `id` was there at `sinceMs` and has not broken since. */
   isConnectedSince(id: bigint, sinceMs: number): boolean {
     if (id === this.#localID) return true;

@@ -531,7 +531,7 @@ export class MemberCore {
       tickMs: config.heartbeatIntervalMs,
       handlers: {
         beforeReady: () => {
-          this.#proposals.beforeReady(this.#leaderID !== 0n);
+          this.#proposals.beforeReady(this.#takesProposals());
           this.#readIndex.beforeReady();
         },
         saveSnapshot: async (snapshot) => {
@@ -551,6 +551,15 @@ export class MemberCore {
         failed: (error) => this.fail(error),
       },
     });
+  }
+
+  /**
+   * Whether there is a leader proposals can get to. What is sent to one that is gone is lost, and
+   * nobody can tell whether it was: its callers would wait until their time is over. Kept here, it
+   * goes to the next leader.
+   */
+  #takesProposals(): boolean {
+    return this.#leaderID !== 0n && this.connectivity.isReachable(this.#leaderID);
   }
 
   #reportMembership(): void {

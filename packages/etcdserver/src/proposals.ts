@@ -106,7 +106,7 @@ export class Proposals {
     this.#enqueue({ ...change, id });
   }
 
-  /** Hands what came in this turn to raft, or keeps it while there is no leader. */
+  /** Hands what came in this turn to raft, or keeps it while no leader can be reached. */
   beforeReady(hasLeader: boolean): void {
     this.#hasLeader = hasLeader;
     this.#parts.metrics.pending.set(this.pending.size);

@@ -226,6 +226,11 @@ export interface PeerTransport {
   removePeer(id: bigint): void;
   /** When the connection to `id` was last made, on `Clock.monotonicMs`; undefined: it is down. */
   activeSinceMs(id: bigint): number | undefined;
+  /**
+   * Whether what is sent to `id` now may arrive: false only if nothing can be connected there.
+   * Left out where that is not known.
+   */
+  isReachable?(id: bigint): boolean;
   /** The server version a member tells, and the cluster version it believes in. */
   versionOf(id: bigint): Promise<{ server: string; cluster: string } | undefined>;
   stop(): Promise<void>;

@@ -61,6 +61,11 @@ export class MemberPeer {
     return this.#status.activeSinceMs;
   }
 
+  /** Without a stream messages go by posts, as long as those are taken. */
+  get isReachable(): boolean {
+    return this.#writers.message.isWorking || this.#status.isActive;
+  }
+
   /** Queues a message until `flush`, or drops it and tells raft. */
   send(message: Message): void {
     const way = this.#pick(message);

@@ -115,10 +115,13 @@ describe("messages", () => {
   test("to a peer that is away are reported, and it is inactive until it is back", async () => {
     const [a, b] = await startPair();
     await linked(a, b);
+    expect(a.transport.isReachable(B)).toBe(true);
+    expect(a.transport.isReachable(9n)).toBe(false);
     b.transport.removePeer(A);
     await b.goOffline();
     a.cutIncoming();
     await until("inactive", () => a.transport.activeSinceMs(B) === undefined);
+    await until("out of reach", () => !a.transport.isReachable(B));
     a.transport.send([messageOf({ from: A, to: B }), snapshotMessage(A, B, 3)]);
     await until("reported", () => a.unreachable.length >= 2 && a.snapshots.length === 1);
     expect(a.snapshots).toEqual([{ id: B, status: "failure" }]);
@@ -129,6 +132,7 @@ describe("messages", () => {
     await b.comeBack();
     b.transport.addPeer(A, [a.url]);
     await until("active again", () => a.transport.activeSinceMs(B) !== undefined);
+    expect(a.transport.isReachable(B)).toBe(true);
   });
 
   test("beyond the bounds are dropped, told and counted", async () => {
