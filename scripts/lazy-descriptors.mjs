@@ -7,11 +7,10 @@
  * look. Of what a descriptor is they hide nothing but its identity, which nobody compares.
  */
 
-const LIBRARY = "@bufbuild/protobuf/codegenv2";
 const NAMESPACE = "lazy-descriptors";
 
 const SOURCE = `
-const library = () => require(${JSON.stringify(LIBRARY)});
+const library = () => require("@bufbuild/protobuf/codegenv2");
 
 function lazy(make) {
   let made;
@@ -32,15 +31,21 @@ export const messageDesc = (...words) => lazy(() => library().messageDesc(...wor
 export const enumDesc = (...words) => lazy(() => library().enumDesc(...words));
 export const extDesc = (...words) => lazy(() => library().extDesc(...words));
 export const serviceDesc = (...words) => lazy(() => library().serviceDesc(...words));
+
+const known = () => require("@bufbuild/protobuf/wkt");
+export const file_google_protobuf_any = lazy(() => known().file_google_protobuf_any);
+export const file_google_protobuf_descriptor = lazy(() => known().file_google_protobuf_descriptor);
 `;
 
 export function lazyDescriptors(root) {
   return {
     name: NAMESPACE,
     setup(build) {
-      build.onResolve({ filter: /^@bufbuild\/protobuf\/codegenv2$/ }, ({ pluginData }) =>
-        pluginData === NAMESPACE ? undefined : { path: LIBRARY, namespace: NAMESPACE },
-      );
+      const filter = /^@bufbuild\/protobuf\/(codegenv2|wkt)$/;
+      build.onResolve({ filter }, ({ importer, path, pluginData }) => {
+        if (pluginData === NAMESPACE || !/_pb\.ts$/.test(importer)) return undefined;
+        return { path, namespace: NAMESPACE };
+      });
       build.onLoad({ filter: /.*/, namespace: NAMESPACE }, () => ({
         contents: SOURCE,
         resolveDir: root,

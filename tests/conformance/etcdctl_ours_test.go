@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,3 +83,58 @@ func (c *ctl) auth() {
 	c.run("new", "user", "passwd", "alice", "--interactive=false")
 	c.run("\n", "user", "add", "dave", "--interactive=false", "-w", "json")
 }
+
+// A command line that cannot be read: the same reason and the same exit code; the usage that follows
+// is our own. Variables are taken, refused and shown alike.
+func TestOurEtcdctlCommandLines(t *testing.T) {
+	m := newMember(t, reference, t.TempDir())
+	at := "ETCDCTL_ENDPOINTS=" + m.client
+	for _, c := range []struct {
+		words       string
+		environment []string
+	}{
+		{"get --bogus", nil}, {"get -z", nil}, {"get -wz -q", nil}, {"get a --limit", nil}, {"get a --limit=x", nil}, {"get a --limit=9223372036854775808", nil}, {"get a --prefix=maybe", nil},
+		{"--endpoints", nil}, {"get a --command-timeout=1", nil}, {"get a --command-timeout=x", nil}, {"make-mirror x --max-txn-ops=-1", nil}, {"--=x get a", nil}, {"get a ---x", nil},
+		{"bogus", nil}, {"gett", nil}, {"completion", nil}, {"completion foo", nil}, {"completion bash zsh", nil}, {"check perf --load", nil}, {"check perf --load=x", nil},
+		{"version", []string{"ETCDCTL_BOGUS=1"}}, {"versio", nil},
+		{"put env 1", []string{at}}, {"get env", []string{at, "ETCDCTL_WRITE_OUT=fields"}}, {"get env", []string{at, "ETCDCTL_HEX=true"}}, {"get env", []string{at, "ETCDCTL_API=3"}},
+		{"get env", []string{at, "ETCDCTL_WRITE_OUT=bogus"}}, {"get env --hex", []string{at, "ETCDCTL_HEX=true"}}, {"get env -w json", []string{at, "ETCDCTL_WRITE_OUT=json"}},
+		{"get env --debug", []string{at}}, {"get env", []string{at, "ETCDCTL_DEBUG=true", "ETCDCTL_DIAL_TIMEOUT=3s", "ETCDCTL_USER=a:secret"}},
+		{"get env --cert=", []string{at}}, {"get env --cacert=", []string{at}}, {"get env --key=", []string{at}}, {"get env --cert=/none", []string{at}}, {"get env --cacert=/none", []string{at}},
+		{"get env --endpoints=", nil},
+	} {
+		var told [2]string
+		for i, path := range []string{program(t, "etcdctl"), oursCtl(t)} {
+			cmd := exec.Command(path, strings.Fields(c.words)...)
+			cmd.Env = append(os.Environ(), c.environment...)
+			var out, errOut strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &errOut
+			_ = cmd.Run()
+			if !strings.Contains(out.String(), "USAGE:") {
+				told[i] = revisions.ReplaceAllString(out.String(), "N")
+			}
+			for _, line := range strings.Split(errOut.String(), "\n") {
+				if strings.HasPrefix(line, "Error:") || strings.HasPrefix(line, "ETCDCTL_") || strings.HasPrefix(line, "\t") {
+					told[i] += line + "\n"
+				}
+				if m := logMessage.FindString(line); m != "" {
+					told[i] += m + "\n"
+				}
+			}
+			told[i] += cmd.ProcessState.String()
+			if path != program(t, "etcdctl") && strings.Contains(out.String()+errOut.String(), "secret") {
+				t.Errorf("%v etcdctl %s tells the password", c.environment, c.words)
+			}
+			told[i] = strings.NewReplacer("a:secret", "a:***").Replace(told[i])
+		}
+		if told[0] != told[1] {
+			t.Errorf("%v etcdctl %s\nreference's:\n%s\nours:\n%s", c.environment, c.words, told[0], told[1])
+		}
+	}
+}
+
+var (
+	revisions = regexp.MustCompile(`\b\d{18,20}\b`)
+	// What both say of variables.
+	logMessage = regexp.MustCompile(`"msg":"(unrecognized environment variable|conflicting environment variable[^"]*)"`)
+)

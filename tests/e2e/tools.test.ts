@@ -1,6 +1,6 @@
 /** How `bin/etcdctl` and `bin/etcdutl` start: with and without their code cache, from anywhere. */
 
-import { spawn, spawnSync } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import {
   closeSync,
   constants,
@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startEtcd } from "@etcd-ts/embed";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
@@ -110,4 +111,27 @@ test("prints everything into a pipe that does not block and is full", async () =
   await new Promise((resolve) => reader.once("close", resolve));
   rmSync(directory, { recursive: true });
   expect(read).toBe(whole);
+});
+
+test("etcdctl speaks messages whose descriptors its bundle makes late", async () => {
+  const etcd = await startEtcd();
+  const program = join(root, "bin", "etcdctl");
+  const ask = (...words: string[]) =>
+    new Promise<string>((resolve, reject) => {
+      const args = [`--endpoints=${etcd.endpoints[0]!}`, ...words];
+      execFile(program, args, (error, output) =>
+        error === null ? resolve(output) : reject(error),
+      );
+    });
+  const list = JSON.parse(await ask("member", "list", "-w", "json")) as { members: object[] };
+  expect(list.members).toHaveLength(1);
+  const [status] = JSON.parse(await ask("endpoint", "status", "-w", "json")) as [
+    { Status: { version: string; downgradeInfo: object } },
+  ];
+  expect(status.Status).toMatchObject({ version: "3.6.14", downgradeInfo: {} });
+  expect(await ask("user", "add", "alice:secret")).toBe("User alice created\n");
+  expect(await ask("role", "add", "app")).toBe("Role app created\n");
+  await ask("role", "grant-permission", "app", "readwrite", "a/", "--prefix");
+  expect(await ask("role", "get", "app")).toContain("[a/, a0) (prefix a/)");
+  await etcd.stop();
 });

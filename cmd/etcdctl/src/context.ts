@@ -14,6 +14,8 @@ import { GLOBAL_FLAGS } from "./global-flags.ts";
 
 const PREFIX = "ETCDCTL";
 const OTHERS: ReadonlySet<string> = new Set(["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"]);
+/** Stands for a password. */
+const HIDDEN = "***";
 /** A larger one is silently no limit, as with the reference. */
 const RECEIVE_BYTES_MAX = 2 ** 31 - 1;
 
@@ -75,7 +77,7 @@ export class Context {
     takeEnvironment(flags);
     if (flags.bool("debug")) {
       for (const { name } of GLOBAL_FLAGS) {
-        err(`${environmentName(PREFIX, name)}=${flags.text(name)}\n`);
+        err(`${environmentName(PREFIX, name)}=${withoutSecret(name, flags.text(name))}\n`);
       }
     }
     for (const name of ["cert", "key", "cacert"]) {
@@ -232,6 +234,12 @@ export async function readUser(
   const colon = user.indexOf(":");
   if (colon >= 0) return { username: user.slice(0, colon), password: user.slice(colon + 1) };
   return { username: user, password: await askPassword(prompt) };
+}
+
+/** The text of a flag as `--debug` may show it. */
+function withoutSecret(name: string, text: string): string {
+  if (name === "password" && text !== "") return HIDDEN;
+  return name === "user" ? text.replace(/:.*$/s, `:${HIDDEN}`) : text;
 }
 
 /** Takes `ETCDCTL_*` variables into the global flags that were not given. */

@@ -5,7 +5,7 @@
  */
 
 import { FlagError, HelpRequested } from "./flag-set.ts";
-import { parseGoDuration } from "@etcd-ts/base";
+import { formatGoDuration, parseGoDuration } from "@etcd-ts/base";
 import { goQuote, NumberSyntaxError, parseGoInt, parseGoUint } from "./go-text.ts";
 
 export type CommandFlagKind = "bool" | "string" | "int" | "uint" | "duration" | "list";
@@ -111,9 +111,10 @@ export class CommandFlags {
     return Array.isArray(value) ? (value as readonly string[]) : [];
   }
 
-  /** The value as text, for `--debug`. */
+  /** The value as Go prints it. */
   text(name: string): string {
     const value = this.#values.get(name);
+    if (this.#flags.get(name)?.kind === "duration") return formatGoDuration(Number(value));
     return Array.isArray(value) ? `[${value.join(",")}]` : String(value);
   }
 

@@ -96,6 +96,7 @@ describe("CommandFlags.parse()", () => {
     const { flags } = parse("--endpoints=x", "--endpoints", "y,z");
     expect(flags.list("endpoints")).toEqual(["x", "y", "z"]);
     expect(parse("--timeout=1m").flags.number("timeout")).toBe(60_000);
+    expect(parse("--timeout=90s").flags.text("timeout")).toBe("1m30s");
   });
 
   test.each([
