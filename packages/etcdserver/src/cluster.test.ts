@@ -299,6 +299,33 @@ describe("leases", () => {
     await cluster.clock.advanceSettled(8000);
     expect(await cluster.get(followers[0]!, "key")).toBeUndefined();
   });
+
+  test("a leader that stood still renews nothing before others confirm that it leads", async () => {
+    const { cluster, leader, followers } = await started();
+    const { id } = await cluster.call<LeaseGrantResponse>((context, done) =>
+      leader.server!.leaseGrant({ id: 0n, ttl: 10 }, context, done),
+    );
+    const renew = (): Promise<number> =>
+      cluster.call((context, done) => leader.server!.leaseRenew(id, context, done));
+    // Nobody else was elected meanwhile: it asks, and goes on.
+    leader.clock.pause();
+    await cluster.clock.advanceSettled(500);
+    leader.clock.resume();
+    await cluster.clock.advanceSettled(10);
+    expect(await renew()).toBe(10);
+    cluster.isolate([leader]);
+    leader.clock.pause();
+    const successor = await cluster.elect(followers);
+    await cluster.clock.advanceSettled(2000);
+    leader.clock.resume();
+    await cluster.clock.advanceSettled(250);
+    expect(leader.server!.facts().isLeader).toBe(true);
+    await expect(renew()).rejects.toThrow("etcdserver: ");
+    cluster.heal();
+    await cluster.elect();
+    expect(cluster.leader()).toBe(successor);
+    expect(await renew()).toBe(10);
+  });
 });
 
 describe("lease checkpoints", () => {

@@ -359,13 +359,16 @@ export class MemberCore {
 
   /** Whether this member leads still: by its own clock if that ran, or else by asking the others. */
   ensureLeadership(done: (isLeader: boolean) => void): void {
-    const { clock } = this.ports;
-    const silentMs = clock.monotonicMs() - this.loop.latestTickMs;
-    if (silentMs < 3 * this.config.heartbeatIntervalMs) {
-      clock.nextTurn(() => done(this.isLeader));
+    if (this.loop.hasKeptTime) {
+      this.ports.clock.nextTurn(() => done(this.isLeader));
       return;
     }
-    this.linearizableRead((error) => done(error === undefined && this.isLeader));
+    const { silences } = this.loop;
+    this.linearizableRead((error) => {
+      const isLeader = error === undefined && this.isLeader;
+      if (isLeader) this.loop.confirmed(silences);
+      done(isLeader);
+    });
   }
 
   /** Settles once there is a leader; `SERVER_ERRORS.noLeader` if none appears in time. */

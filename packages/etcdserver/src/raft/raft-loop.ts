@@ -70,6 +70,8 @@ export interface RaftLoopParts {
 
 /** Rounds of the loop in one turn. */
 const ROUNDS_PER_TURN = 16;
+/** A member that missed so many ticks cannot tell by its own clock that it leads still. */
+const SILENT_TICKS = 3;
 
 export class RaftLoop {
   readonly #parts: RaftLoopParts;
@@ -85,6 +87,9 @@ export class RaftLoop {
   /** Whether something was applied that `advanced` has not been told of. */
   #hasApplied = false;
   #latestTickMs: number;
+  /** How often many ticks were missed, and up to which of these times others were asked since. */
+  #silences = 0;
+  #silencesAnswered = 0;
   /** Why its messages may be late. */
   readonly delays = new LoopDelays();
   /** When the log last had what a `Ready` told it to keep. */
@@ -95,9 +100,28 @@ export class RaftLoop {
     this.#latestTickMs = parts.clock.monotonicMs();
   }
 
-  /** When time last went on for the core; long ago if something blocks the loop. */
-  get latestTickMs(): number {
-    return this.#latestTickMs;
+  /**
+   * Whether time went on for the core without a long gap since others last confirmed what it
+   * believes. While a process stands still its election clock does too: it takes itself for the
+   * leader although others elected one meanwhile, until it hears from them.
+   */
+  get hasKeptTime(): boolean {
+    return !this.#isSilent() && this.#silences === this.#silencesAnswered;
+  }
+
+  /** To be kept while others are asked, for `confirmed`. */
+  get silences(): number {
+    return this.#silences;
+  }
+
+  /** Others confirmed that this member leads, asked after so many `silences`. */
+  confirmed(silences: number): void {
+    this.#silencesAnswered = Math.max(this.#silencesAnswered, silences);
+  }
+
+  #isSilent(): boolean {
+    const { clock, tickMs } = this.#parts;
+    return clock.monotonicMs() - this.#latestTickMs >= SILENT_TICKS * tickMs;
   }
 
   start(): void {
@@ -191,6 +215,7 @@ export class RaftLoop {
   #armTicker(dueMs: number): void {
     const { clock, tickMs, node, handlers } = this.#parts;
     this.#ticker = clock.setTimer(Math.max(0, dueMs - clock.monotonicMs()), () => {
+      if (this.#isSilent()) this.#silences++;
       this.#latestTickMs = clock.monotonicMs();
       const lateMs = Math.max(0, this.#latestTickMs - dueMs);
       this.delays.note("busy process", lateMs);
