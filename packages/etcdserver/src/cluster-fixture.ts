@@ -446,3 +446,24 @@ export function mustBe<T>(value: T | undefined): T {
   invariant(value !== undefined, () => "undefined");
   return value;
 }
+
+/** A new cluster with a leader. */
+export async function started(options: ClusterOptions = {}): Promise<{
+  readonly cluster: ClusterFixture;
+  readonly leader: ClusterMember;
+  readonly followers: readonly ClusterMember[];
+}> {
+  const cluster = new ClusterFixture(options);
+  await cluster.startAll();
+  const leader = await cluster.elect();
+  return { cluster, leader, followers: cluster.members.filter((member) => member !== leader) };
+}
+
+export async function putMany(
+  cluster: ClusterFixture,
+  member: ClusterMember,
+  count: number,
+  prefix = "key",
+): Promise<void> {
+  for (let i = 0; i < count; i++) await cluster.put(member, `${prefix}${i}`, `value${i}`);
+}

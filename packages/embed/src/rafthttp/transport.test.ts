@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { EMPTY_BYTES, encodeMessage, hexFromBytes, hexFromID } from "@etcd-ts/base";
 import { MessageCodec } from "@etcd-ts/raft";
 import type { Message } from "@etcd-ts/raft";
+import { NodeClock } from "@etcd-ts/runtime";
 import { afterEach, describe, expect, test } from "vitest";
 import {
   CLUSTER_ID,
@@ -40,6 +41,13 @@ async function linked(...pair: readonly TestMember[]): Promise<void> {
 afterEach(async () => {
   await Promise.all(members.splice(0).map((member) => member.stop()));
 });
+
+/** Five seconds behind. */
+class LateClock extends NodeClock {
+  override wallMs(): number {
+    return super.wallMs() - 5000;
+  }
+}
 
 function appendOf(index: number, dataBytes: number): Message {
   const data = new Uint8Array(dataBytes).fill(index);
@@ -218,6 +226,19 @@ describe("membership", () => {
     expect(b.received).toEqual([]);
     expect(a.removals).toBe(0);
     expect(a.transport.activeSinceMs(B)).toBeUndefined();
+  });
+
+  test("probes find a clock that is behind", async () => {
+    const a = await start(A);
+    const b = await start(B, { transport: { clock: new LateClock() } });
+    introduce(a, b);
+    const message = "prober found high clock drift";
+    await until("told", () => a.logged(message).length > 0);
+    expect(a.logged(message)[0]).toMatchObject({ "remote-peer-id": hexFromID(B) });
+    const drift = String(a.logged(message)[0]!["clock-drift"]);
+    expect(Number.parseFloat(drift)).toBeCloseTo(5, 0);
+    // One that is ahead is found by the other.
+    expect(b.logged(message)).toEqual([]);
   });
 
   test("probes measure the way there", async () => {
