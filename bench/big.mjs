@@ -34,7 +34,7 @@ export async function measureDurability({ load, scratch, kinds, facts }) {
     }
     facts.push([`kill -9 under load, ${kind}`, `${promised} puts acknowledged, all there`]);
     console.error(facts.at(-1).join(": "));
-    await member.down();
+    await member.end();
     rmSync(directory, { recursive: true, force: true });
   }
 }
@@ -80,7 +80,7 @@ async function measureOneBig({ load, scratch, options, facts }, kind) {
     const late = await member.metric("etcd_ts_event_loop_delay_seconds");
     if (late.length > 0) tell("event loop delay", late.join("; "));
   } finally {
-    await member.down();
+    await member.end();
     rmSync(directory, { recursive: true, force: true });
   }
 

@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 const BEGIN = "<!-- begin of what the benchmark writes -->";
 const END = "<!-- end of what the benchmark writes -->";
 
-export function report({ rows, facts, machine, file, words }) {
+export function report({ rows, facts, machine, file, commands }) {
   const text = table(rows, facts, machine);
   console.log(text);
   if (file === undefined) return;
@@ -14,9 +14,9 @@ export function report({ rows, facts, machine, file, words }) {
   const before = readFileSync(file, "utf8");
   const [head, rest] = before.split(BEGIN);
   const tail = rest.split(END)[1];
-  const command = `npm run bench -- ${words.join(" ")}`;
+  const command = ["```sh", ...commands, "```"].join("\n");
   const image = `![ratios to the reference](${basename(plot)})`;
-  writeFileSync(file, `${head}${BEGIN}\n\n\`${command}\`\n\n${text}\n\n${image}\n\n${END}${tail}`);
+  writeFileSync(file, `${head}${BEGIN}\n\n${command}\n\n${text}\n\n${image}\n\n${END}${tail}`);
 }
 
 function table(rows, facts, machine) {

@@ -5,12 +5,15 @@
  * after a write workload the revision says whether everything acknowledged was stored. The
  * reference is the `etcd` built by tests/conformance/run.
  *
- *   npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--write FILE]
+ *   npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--results FILE] [--write FILE]
  *
- * `--only` takes parts of names; `--write` puts the table and the plot beside it into FILE.
+ * `--only` takes a part of names; `--results` keeps what was measured in FILE, with what is there
+ * from earlier runs, so that a long run can be done in pieces; `--write` puts the table and the
+ * plot beside it into FILE. BENCH_NODE_FLAGS are given to our members, which are then ended in
+ * peace, so that profiles get written.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -25,7 +28,8 @@ const scratch = mkdtempSync(join(process.env["BENCH_DIR"] ?? tmpdir(), "etcd-ben
 const KINDS = ["reference", "etcd-ts"];
 
 function parseOptions(words) {
-  const found = { rounds: 5, only: undefined, quick: false, keys: 1_000_000, write: undefined };
+  const found = { rounds: 5, quick: false, keys: 1_000_000 };
+  for (const name of ["only", "results", "write"]) found[name] = undefined;
   for (let i = 0; i < words.length; i++) {
     const name = words[i].replace(/^--/, "");
     if (name === "quick") {
@@ -34,10 +38,10 @@ function parseOptions(words) {
       found.keys = 100_000;
     } else if (name in found && words[i + 1] !== undefined) {
       const word = words[++i];
-      found[name] = name === "only" || name === "write" ? word : Number(word);
+      found[name] = name === "rounds" || name === "keys" ? Number(word) : word;
     } else {
       console.error(
-        "usage: npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--write FILE]",
+        "usage: npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--results FILE] [--write FILE]",
       );
       process.exit(2);
     }
@@ -101,7 +105,7 @@ async function compare(workload, beds) {
   const results = new Map(KINDS.map((kind) => [kind, []]));
   const scale = options.quick ? 0.5 : 1;
   // Neither side is measured cold.
-  for (const bed of beds) await measure(bed, workload, scale / 4);
+  for (const bed of beds) await measure(bed, workload, scale / 2);
   for (let round = 0; round < options.rounds; round++) {
     const inTurn = round % 2 === 0 ? beds : beds.toReversed();
     for (const bed of inTurn) results.get(bed.kind).push(await measure(bed, workload, scale));
@@ -147,7 +151,7 @@ async function measureBed(bedName, rows) {
       }
     }
   } finally {
-    for (const { members } of beds) for (const member of members) await member.down();
+    for (const { members } of beds) await Promise.all(members.map((member) => member.end()));
   }
 }
 
@@ -160,8 +164,7 @@ async function main() {
   if (!existsSync(join(root, "tests/conformance/bin/etcd"))) {
     throw new Error("the reference is not built: run tests/conformance/run once");
   }
-  const rows = [];
-  const facts = [];
+  const { rows, facts, commands } = earlierResults();
   const context = { load, scratch, options, kinds: KINDS, facts };
   try {
     await measureBed("one", rows);
@@ -172,9 +175,34 @@ async function main() {
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+  commands.push(["npm run bench", ...process.argv.slice(2).map(quoted)].join(" "));
+  if (options.results !== undefined) {
+    writeFileSync(options.results, JSON.stringify({ rows, facts, commands }, undefined, 2));
+  }
   const type = statfsSync(tmpdir()).type.toString(16);
-  const machine = `${cpus().length} cores (${cpus()[0].model}), file system type 0x${type}, Node ${process.version}, reference ${version("reference")}; ${options.rounds} rounds, in turn, medians`;
-  report({ rows, facts, machine, file: options.write, words: process.argv.slice(2) });
+  const machine = `${cpus().length} cores (${cpus()[0].model}), file system type 0x${type}, Node ${process.version}, reference ${version("reference")}; rounds in turn, medians`;
+  report({ rows: inOrder(rows), facts, machine, file: options.write, commands });
 }
+
+/** What the file of results holds, less what is measured now. */
+function earlierResults() {
+  const { results } = options;
+  if (results === undefined || !existsSync(results)) return { rows: [], facts: [], commands: [] };
+  const { rows, facts, commands } = JSON.parse(readFileSync(results, "utf8"));
+  const isKill = ([what]) => what.startsWith("kill -9");
+  return {
+    rows: rows.filter(({ name }) => !isWanted(name)),
+    facts: facts.filter((fact) => !isWanted(isKill(fact) ? "kill -9" : "big store")),
+    commands,
+  };
+}
+
+/** As the workloads are listed, whatever was measured first. */
+function inOrder(rows) {
+  const place = new Map(WORKLOADS.map(({ name }, i) => [name, i]));
+  return rows.toSorted((a, b) => place.get(a.name) - place.get(b.name));
+}
+
+const quoted = (word, i) => (i === 0 ? `-- ${word}` : /\s/.test(word) ? `"${word}"` : word);
 
 await main();

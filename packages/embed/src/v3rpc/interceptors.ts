@@ -8,7 +8,7 @@ import type { RangeRequest, RpcError } from "@etcd-ts/api";
 import { bytesFromLatin1, isUtf8 } from "@etcd-ts/base";
 import type { Counter, Family, Metrics } from "@etcd-ts/base";
 import type { ServerFacts, ServerOperations } from "@etcd-ts/etcdserver";
-import type { CallContext, CallInterceptor } from "@etcd-ts/rpc";
+import type { CallContext, CallInterceptor, Metadata } from "@etcd-ts/rpc";
 
 import { requiresLeader } from "./open-calls.ts";
 
@@ -36,6 +36,12 @@ export class Admission implements CallInterceptor {
   readonly #requests: Family<Counter>;
   readonly #unary = new Map<string, Counter>();
   readonly #stream = new Map<string, Counter>();
+  /** The version found capable last. */
+  #capableVersion: string | undefined;
+  /** Calls of a connection come together and share their metadata: who was counted last. */
+  #latestMetadata: Metadata | undefined;
+  #latestIsUnary = false;
+  #latestCounter: Counter | undefined;
 
   constructor(server: ServerOperations, metrics: Metrics) {
     this.#server = server;
@@ -49,8 +55,9 @@ export class Admission implements CallInterceptor {
   onStart(call: CallContext, request: unknown): RpcError | undefined {
     const facts = this.#server.facts();
     const { clusterVersion } = facts;
-    if (clusterVersion !== undefined && !CAPABLE_VERSIONS.has(clusterVersion)) {
-      return RPC_ERRORS.notCapable;
+    if (clusterVersion !== this.#capableVersion && clusterVersion !== undefined) {
+      if (!CAPABLE_VERSIONS.has(clusterVersion)) return RPC_ERRORS.notCapable;
+      this.#capableVersion = clusterVersion;
     }
     if (facts.isLearner && !isForLearners(call, request)) return RPC_ERRORS.notSupportedForLearner;
     if (!this.#countVersion(call)) return RPC_ERRORS.invalidClientAPIVersion;
@@ -59,21 +66,29 @@ export class Admission implements CallInterceptor {
 
   /** False if the client's version is no text. */
   #countVersion(call: CallContext): boolean {
-    const version = call.metadata.get("client-api-version") ?? UNKNOWN_VERSION;
     const isUnary = call.method.kind === "unary";
+    const isRepeated = call.metadata === this.#latestMetadata && isUnary === this.#latestIsUnary;
+    const counter = isRepeated ? this.#latestCounter : this.#counterOf(call, isUnary);
+    if (counter === undefined) return false;
+    counter.inc();
+    this.#latestMetadata = call.metadata;
+    this.#latestIsUnary = isUnary;
+    this.#latestCounter = counter;
+    return true;
+  }
+
+  /** Undefined if the client's version is no text. */
+  #counterOf(call: CallContext, isUnary: boolean): Counter | undefined {
+    const version = call.metadata.get("client-api-version") ?? UNKNOWN_VERSION;
     const counters = isUnary ? this.#unary : this.#stream;
     const known = counters.get(version);
-    if (known !== undefined) {
-      known.inc();
-      return true;
-    }
-    if (!isText(version)) return false;
+    if (known !== undefined) return known;
+    if (!isText(version)) return undefined;
     const label = counters.size < CLIENT_VERSIONS_MAX ? version : OTHER_VERSIONS;
     const type = isUnary ? "unary" : "stream";
     const counter = this.#requests.labels({ type, client_api_version: label });
     if (label === version) counters.set(version, counter);
-    counter.inc();
-    return true;
+    return counter;
   }
 }
 

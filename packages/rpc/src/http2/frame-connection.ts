@@ -73,6 +73,7 @@ import {
 import { RateBudget } from "./rate-budget.ts";
 import { HeadCache, areTrailersValid } from "./request-head.ts";
 import type { CallHead, RequestHead } from "./request-head.ts";
+import { StreamTable } from "./stream-table.ts";
 
 /** Output buffers larger than this are let go after a flush. */
 const OUTPUT_KEPT_BYTES = 256 * 1024;
@@ -114,7 +115,7 @@ export class FrameConnection implements StreamHost {
   readonly #copiesWrites: boolean;
 
   // Streams
-  readonly #streams = new Map<number, FrameStream>();
+  readonly #streams = new StreamTable();
   readonly #closedStreams = new ClosedStreams();
   readonly #blocked = new Set<FrameStream>();
   /** Answered before the client had finished; to be reset at the end of the turn. */
@@ -560,7 +561,7 @@ export class FrameConnection implements StreamHost {
   }
 
   #add(stream: FrameStream, head: RequestHead, isLast: boolean): void {
-    this.#streams.set(stream.id, stream);
+    this.#streams.add(stream);
     stream.bodyBytesLeft = head.contentLength;
     stream.remoteEnded = isLast;
     stream.heldBytes = HTTP2_STREAM_BYTES;
@@ -641,7 +642,7 @@ export class FrameConnection implements StreamHost {
 
   #closeStream(stream: FrameStream): void {
     this.#streams.delete(stream.id);
-    this.#blocked.delete(stream);
+    if (this.#blocked.size > 0) this.#blocked.delete(stream);
     this.#closedStreams.add(stream.id, stream.remoteEnded);
     stream.close();
     if (this.#isDraining && this.#streams.size === 0) this.#schedule();
@@ -697,13 +698,13 @@ export class FrameConnection implements StreamHost {
   #resizeWindows(initialWindow: number): void {
     const difference = initialWindow - this.#initialSendWindow;
     this.#initialSendWindow = initialWindow;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.#streams.all()) {
       stream.sendWindow += difference;
       if (stream.sendWindow > WINDOW_BYTES_MAX) {
         return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window too large");
       }
     }
-    for (const stream of [...this.#streams.values()]) if (stream.queuedBytes > 0) stream.pump();
+    for (const stream of this.#streams.all()) if (stream.queuedBytes > 0) stream.pump();
   }
 
   #onPing(bytes: Uint8Array, at: number, length: number, flags: number, streamID: number): void {
@@ -935,7 +936,7 @@ export class FrameConnection implements StreamHost {
 
   #closeStreams(): void {
     this.#isDone = true;
-    const streams = [...this.#streams.values()];
+    const streams = this.#streams.all();
     this.#streams.clear();
     this.#blocked.clear();
     for (const stream of streams) stream.close();
