@@ -23,16 +23,28 @@ export interface CheckOptions {
   readonly keyText?: (key: Uint8Array) => string;
 }
 
+/** Pages `checkInSteps` reads between two breaks: a few milliseconds. */
+export const CHECK_STEP_PAGES = 1024;
+
 /**
  * One text for each thing that is wrong with the state a reader sees. It reads every page as the
  * iteration goes on, and ends whatever the file says.
  */
-export function check(tx: Transaction, options: CheckOptions = {}): Iterable<string> {
+export function* check(tx: Transaction, options: CheckOptions = {}): Generator<string, void> {
+  for (const finding of checkInSteps(tx, options)) if (finding !== undefined) yield finding;
+}
+
+/** As `check`; `undefined` after every `CHECK_STEP_PAGES`, for the caller to let others run. */
+export function checkInSteps(
+  tx: Transaction,
+  options: CheckOptions = {},
+): Generator<string | undefined, void> {
   invariant(tx instanceof Reader, () => "check: needs a read transaction");
   return new Checker(tx, options).run();
 }
 
 type Key = Uint8Array | undefined;
+type Finding = string | undefined;
 
 class Checker {
   readonly #tx: Reader;
@@ -42,6 +54,7 @@ class Checker {
   readonly #highWater: number;
   /** Undefined if nothing says which pages are free. */
   #freed: PageSet | undefined;
+  #pagesSinceBreak = 0;
 
   constructor(tx: Reader, options: CheckOptions) {
     this.#tx = tx;
@@ -51,7 +64,7 @@ class Checker {
     this.#reached = new PageSet(this.#highWater);
   }
 
-  *run(): Generator<string> {
+  *run(): Generator<Finding, void> {
     yield* this.#readFreed();
     yield* this.#reachOwnPages();
     const from = this.#fromPageID;
@@ -110,7 +123,7 @@ class Checker {
    * @param max - keys must be below it
    * @returns the highest key
    */
-  *#tree(id: number, above: readonly number[], min: Key, max: Key): Generator<string, Key> {
+  *#tree(id: number, above: readonly number[], min: Key, max: Key): Generator<Finding, Key> {
     const stack = [...above, id];
     const page = yield* this.#reach(id, stack);
     if (page === undefined) return undefined;
@@ -131,7 +144,7 @@ class Checker {
   }
 
   /** Counts a page as reached; undefined if it cannot be looked into. */
-  *#reach(id: number, stack: readonly number[]): Generator<string, Page | undefined> {
+  *#reach(id: number, stack: readonly number[]): Generator<Finding, Page | undefined> {
     const at = `(stack: [${stack.join(" ")}])`;
     if (id >= this.#highWater) {
       yield `page ${id}: out of bounds: ${this.#highWater} ${at}`;
@@ -148,6 +161,11 @@ class Checker {
       yield faultText(error);
       return undefined;
     }
+    this.#pagesSinceBreak += page.pageCount;
+    if (this.#pagesSinceBreak >= CHECK_STEP_PAGES) {
+      this.#pagesSinceBreak = 0;
+      yield undefined;
+    }
     for (let run = id + 1; run < id + page.pageCount; run++) {
       if (run < this.#highWater && this.#reached.has(run)) {
         yield `page ${run}: multiple references ${at}`;
@@ -158,7 +176,7 @@ class Checker {
     return isFirst ? page : undefined;
   }
 
-  *#bucket(leaf: Page, i: number): Generator<string> {
+  *#bucket(leaf: Page, i: number): Generator<Finding, void> {
     try {
       const bucket = openBucketValue(this.#tx, leaf.valueAt(i), leaf.id);
       if (bucket.rootPageID !== 0) {

@@ -5,6 +5,7 @@ import { decodeRevision, encodeRevision } from "@etcd-ts/storage";
 import { Fixture, SOME_CHANGES, SOME_REVISION } from "./database-fixture.ts";
 import { defragment } from "./defragment.ts";
 import { hashKV } from "./hash-kv.ts";
+import type { OnProgress } from "./progress.ts";
 import { snapshotStatus } from "./status.ts";
 
 const DB = "/data/member/snap/db";
@@ -177,6 +178,16 @@ describe("defragment()", () => {
       "stat /none/member/snap/db: no such file or directory",
     );
   });
+});
+
+test("snapshotStatus() can be stopped amid the pages", async () => {
+  const made = new Fixture();
+  await made.database(DB, { transactions: [[["put", "a", "x".repeat(5_000_000)]]] });
+  const onProgress: OnProgress = ({ step, done }) => {
+    if (step === "pages" && done > 0) throw new Error("interrupted");
+  };
+  const context = { ...made.context, onProgress };
+  await expect(made.run(snapshotStatus(context, DB))).rejects.toThrow("interrupted");
 });
 
 test("the fixture's newest record is of SOME_REVISION", async () => {

@@ -10,7 +10,7 @@
 
 import { CorruptionError, encodeMessage, hexFromID, utf8FromString } from "@etcd-ts/base";
 import { LogMetadataSchema, generatedCodec } from "@etcd-ts/api";
-import { Database, check } from "@etcd-ts/bbolt";
+import { Database } from "@etcd-ts/bbolt";
 import type { WriteTransaction } from "@etcd-ts/bbolt";
 import { encodeMemberContext } from "@etcd-ts/etcdserver";
 import { ConfChangeCodec } from "@etcd-ts/raft";
@@ -40,6 +40,7 @@ import {
   newestRevision,
   uint64Bytes,
 } from "./records.ts";
+import { pageProblems } from "./status.ts";
 
 export interface RestoreOptions extends NewClusterOptions {
   readonly snapshotPath: string;
@@ -220,7 +221,7 @@ class Restore {
     }
     try {
       // A checksum vouches for each page; without one they are looked at.
-      if (this.#options.skipHashCheck === true) this.#refuseDamaged(database);
+      if (this.#options.skipHashCheck === true) await this.#refuseDamaged(database);
       const tx = database.beginWrite();
       this.#writeMembers(tx);
       this.#bumpRevision(tx);
@@ -245,17 +246,17 @@ class Restore {
     );
   }
 
-  #refuseDamaged(database: Database): void {
-    this.#context.onProgress?.({ step: "pages", done: 0, total: database.sizeBytes() });
+  async #refuseDamaged(database: Database): Promise<void> {
     const reader = database.beginRead();
-    const problems = database.metaProblems();
-    for (const problem of problems.length > 0 ? problems : check(reader)) {
+    const pages = await pageProblems(this.#context, database, reader, 1);
+    reader.close();
+    const [problem] = [...database.metaProblems(), ...pages.texts];
+    if (problem !== undefined) {
       throw new DataDirectoryError(
         "INTEGRITY",
         `${this.#options.snapshotPath} is damaged: ${problem}; \`etcdutl verify\` lists all`,
       );
     }
-    reader.close();
     if (newestRevisionOf(database) === undefined) {
       throw new DataDirectoryError(
         "INTEGRITY",

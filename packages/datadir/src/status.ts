@@ -1,7 +1,7 @@
 /** What a database or snapshot file holds, after its pages were checked. */
 
-import { crc32c, latin1FromBytes } from "@etcd-ts/base";
-import { check } from "@etcd-ts/bbolt";
+import { crc32c, latin1FromBytes, yieldTurn } from "@etcd-ts/base";
+import { CHECK_STEP_PAGES, checkInSteps } from "@etcd-ts/bbolt";
 import type { Database, ReadTransaction } from "@etcd-ts/bbolt";
 import { decodeRevision } from "@etcd-ts/storage";
 import { openDatabase, stepsOf } from "./context.ts";
@@ -63,10 +63,18 @@ export async function pageProblems(
   reader: ReadTransaction,
   textsMax: number,
 ): Promise<PageProblems> {
-  context.onProgress?.({ step: "pages", done: 0, total: database.sizeBytes() });
+  const total = database.sizeBytes();
   const texts: string[] = [];
   let count = 0;
-  for (const problem of check(reader)) {
+  let done = 0;
+  context.onProgress?.({ step: "pages", done, total });
+  for (const problem of checkInSteps(reader)) {
+    if (problem === undefined) {
+      done += CHECK_STEP_PAGES * database.pageBytes;
+      context.onProgress?.({ step: "pages", done: Math.min(done, total), total });
+      await yieldTurn(context.clock);
+      continue;
+    }
     count++;
     if (texts.length < textsMax) texts.push(problem);
   }

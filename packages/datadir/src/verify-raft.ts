@@ -40,15 +40,21 @@ export async function checkRaft(
     }
     valid = await WriteAheadLog.validSnapshots(disk, paths.wal, context);
     start = startingSnapshot(snapFiles, valid);
-    log = await WriteAheadLog.readAll(
+    const read = await WriteAheadLog.readAll(
       disk,
       paths.wal,
       start === undefined ? START_OF_LOG : { ...start.metadata },
       context,
     );
+    log = read;
+    if (read.torn !== undefined) {
+      check.warn(
+        `the last write was cut short (${read.torn}): nothing in it was acknowledged, the next start cuts it off`,
+      );
+    }
     const first = (start?.metadata.index ?? 0) + 1;
     const segments = (await disk.list(paths.wal)).filter((name) => name.endsWith(".wal")).length;
-    return `${segments} segments, ${log.entries.length} entries from index ${first}`;
+    return `${segments} segments, ${read.entries.length} entries from index ${first}`;
   });
   const snapCheck = await runCheck("snapshots", (check) =>
     checkSnapFiles(check, snapFiles, valid, start),

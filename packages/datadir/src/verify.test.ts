@@ -203,6 +203,46 @@ describe("verify()", () => {
     expect(failures(await report(made)).join("\n")).toContain("log: there is no log in");
   });
 
+  test("only warns of a write that a crash cut short", async () => {
+    const made = await directory();
+    const start = { index: 1, term: 1, confState: undefined };
+    const { wal } = await made.run(WriteAheadLog.open(made.disk, WAL, start, made.context));
+    const entry = { type: "EntryNormal", term: 1, index: 2 } as const;
+    const data = new Uint8Array(2000).fill(7);
+    await made.run(wal.save({ term: 1, vote: 0n, commit: 1 }, [{ ...entry, data }]));
+    await made.run(wal.close());
+    const file = await made.run(made.disk.open(FIRST_SEGMENT, { mode: "readWrite" }));
+    const end = made.disk.fileBytes(FIRST_SEGMENT).findLastIndex((byte) => byte === 7);
+    const sector = end - (end % 512);
+    await made.run(file.write([new Uint8Array(1024)], sector));
+    await made.run(file.close());
+    const found = await report(made);
+    expect(found.isIntact).toBe(true);
+    expect(found.checks.find(({ name }) => name === "log")).toMatchObject({
+      status: "warning",
+      problems: [expect.stringContaining("the last write was cut short")],
+    });
+  });
+
+  test("names members the log does not have", async () => {
+    const made = await directory();
+    const member = '{"id":77,"peerURLs":["http://z:1"],"name":"z"}';
+    await edit(made, ["members", utf8FromString("4d"), utf8FromString(member)]);
+    expect(failures(await report(made)).join()).toContain(
+      "the database has member 4d, the log does not",
+    );
+  });
+
+  test("names a broken meta page, also where the other one is whole", async () => {
+    const made = await directory();
+    for (const page of [0, 1]) {
+      made.disk.flipBit(DB, page * 4096 + 60);
+      expect(failures(await report(made)).join()).toContain(`pages: meta page ${page}: `);
+      made.disk.flipBit(DB, page * 4096 + 60);
+    }
+    expect((await report(made)).isIntact).toBe(true);
+  });
+
   test("names a snapshot with members raft does not have", async () => {
     const made = await directory();
     const snapshotter = new Snapshotter(made.disk, "/data/member/snap", made.context);

@@ -56,18 +56,23 @@ export async function openLog(
   }
 }
 
+export interface ReadLog extends WalContents {
+  /** Why what is behind the last whole record counts as a write cut short; undefined if nothing is. */
+  readonly torn: string | undefined;
+}
+
 /** See `WriteAheadLog.readAll`. */
 export async function readLog(
   disk: Disk,
   directory: string,
   start: WalSnapshot,
   options: WalOptions,
-): Promise<WalContents> {
+): Promise<ReadLog> {
   const held = await holdSegments(disk, directory, start.index, false);
   try {
     const replay = new Replay(start, { keepEntries: true });
-    await replayAll(readerOf(held), replay, options.clock);
-    return replay.contents(held.at(-1)!.path);
+    const torn = await replayAll(readerOf(held), replay, options.clock);
+    return { ...replay.contents(held.at(-1)!.path), torn };
   } finally {
     await releaseAll(held);
   }

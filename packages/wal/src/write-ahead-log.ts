@@ -18,7 +18,7 @@ import type { Entry, HardState } from "@etcd-ts/raft";
 import { WalError } from "./errors.ts";
 import { RECORD_METADATA, RECORD_SNAPSHOT, RECORD_STATE, RecordEncoder } from "./record.ts";
 import { SEGMENT_BYTES, openLog, readLog, readValidSnapshots } from "./open.ts";
-import type { HeldSegment, OpenedLog } from "./open.ts";
+import type { HeldSegment, OpenedLog, ReadLog } from "./open.ts";
 import type { WalContents } from "./replay.ts";
 import { segmentName, segmentsOf } from "./segment-name.ts";
 import { SegmentPipeline } from "./segment-pipeline.ts";
@@ -160,7 +160,7 @@ export class WriteAheadLog {
     directory: string,
     start: WalSnapshot,
     options: WalOptions,
-  ): Promise<WalContents> {
+  ): Promise<ReadLog> {
     return readLog(disk, directory, start, options);
   }
 
