@@ -25,3 +25,12 @@ test("missingLine() wants the lines in order, and nothing but what … stands fo
 test.concurrent.each(sections)("recovery.md: $title", { timeout: 400_000 }, async (section) => {
   await turns.take(() => playScenario(section, ALL_OURS));
 });
+
+// What the runbook says of TLS: https, and three variables for etcdctl.
+test.concurrent.each(sections.filter(({ title }) => title === "Restore three members"))(
+  "recovery.md, with TLS: $title",
+  { timeout: 400_000 },
+  async (section) => {
+    await turns.take(() => playScenario(section, ALL_OURS, true));
+  },
+);

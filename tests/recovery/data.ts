@@ -10,7 +10,11 @@ export async function withClient<T>(
   endpoint: string,
   use: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const client = new Client({ endpoints: [site.real(endpoint)], timeoutMs: TIMEOUT_MS });
+  const client = new Client({
+    endpoints: [site.real(endpoint)],
+    timeoutMs: TIMEOUT_MS,
+    ...(site.tls === undefined ? {} : { tls: site.tls }),
+  });
   try {
     return await use(client);
   } finally {

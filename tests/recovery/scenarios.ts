@@ -315,10 +315,11 @@ export interface Cast {
 
 export const ALL_OURS: Cast = { before: allOf("ours"), after: allOf("ours"), next: "ours" };
 
-export async function playScenario(section: Section, cast: Cast): Promise<void> {
+/** @param isSecure - all talk TLS */
+export async function playScenario(section: Section, cast: Cast, isSecure = false): Promise<void> {
   const scenario = SCENARIOS[section.title];
   if (scenario === undefined) throw new Error(`nothing is known of section "${section.title}"`);
-  const site = await Site.create(scenario.machines);
+  const site = await Site.create(scenario.machines, isSecure);
   site.use(cast.before);
   try {
     await scenario.play({

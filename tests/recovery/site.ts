@@ -12,6 +12,7 @@ import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CertificateAuthority, writePair, writeWhole } from "@etcd-ts/certs";
 import { quietPorts } from "../free-ports.ts";
 import { missingLine } from "./runbook.ts";
 import type { Section } from "./runbook.ts";
@@ -46,15 +47,24 @@ export interface Outcome {
 export class Site {
   readonly machines: readonly Machine[];
   readonly directory: string;
+  /** Files of whom everybody here trusts and is; undefined: all is plain text. */
+  readonly tls: TlsFiles | undefined;
   readonly #ports: ReadonlyMap<string, number>;
 
-  private constructor(directory: string, names: readonly string[], ports: Map<string, number>) {
+  private constructor(
+    directory: string,
+    names: readonly string[],
+    ports: Map<string, number>,
+    tls: TlsFiles | undefined,
+  ) {
     this.directory = directory;
+    this.tls = tls;
     this.#ports = ports;
     this.machines = names.map((name, i) => new Machine(this, name, i + 1));
   }
 
-  static async create(count: number): Promise<Site> {
+  /** @param isSecure - clients and peers talk TLS, both sides with certificates */
+  static async create(count: number, isSecure = false): Promise<Site> {
     const directory = fs.mkdtempSync(join(tmpdir(), "etcd-recovery-"));
     const addresses = SUBNETS.flatMap((subnet) =>
       Array.from({ length: count }, (_, i) => `10.0.${subnet}.${i + 1}`),
@@ -63,7 +73,8 @@ export class Site {
     const ports = new Map(addresses.map((address, i) => [address, free[i]!]));
     fs.mkdirSync(join(directory, "backup"));
     const names = Array.from({ length: count }, (_, i) => `m${i + 1}`);
-    return new Site(directory, names, ports);
+    const tls = isSecure ? await makeCertificates(join(directory, "tls")) : undefined;
+    return new Site(directory, names, ports, tls);
   }
 
   machine(name: string): Machine {
@@ -74,11 +85,14 @@ export class Site {
 
   /** `http://10.0.0.1:2379` as it can be reached. */
   real(text: string): string {
-    return text.replace(/10\.0\.\d+\.\d+:\d+/g, (address) => {
-      const port = this.#ports.get(address);
-      if (port === undefined) throw new Error(`nobody has the address ${address}`);
-      return `127.0.0.1:${port}`;
-    });
+    const scheme = this.tls === undefined ? "http" : "https";
+    return text
+      .replaceAll("http://10.", `${scheme}://10.`)
+      .replace(/10\.0\.\d+\.\d+:\d+/g, (address) => {
+        const port = this.#ports.get(address);
+        if (port === undefined) throw new Error(`nobody has the address ${address}`);
+        return `127.0.0.1:${port}`;
+      });
   }
 
   /** Bash that puts the arguments, translated, into `args`, and translates `ETCD_*` variables. */
@@ -86,6 +100,7 @@ export class Site {
     const steps = [...this.#ports].map(
       ([address, port]) => `text=\${text//${address}/127.0.0.1:${port}}`,
     );
+    if (this.tls !== undefined) steps.unshift("text=${text//http:\\/\\/10./https:\\/\\/10.}");
     return [
       "args=()",
       "translate() {",
@@ -104,6 +119,7 @@ export class Site {
     for (const [address, port] of this.#ports) {
       shown = shown.replaceAll(`127.0.0.1:${port}`, address);
     }
+    shown = shown.replaceAll("https://10.", "http://10.");
     for (const { root } of this.machines) shown = shown.replaceAll(root, "");
     return shown.replaceAll(this.directory, "");
   }
@@ -193,6 +209,7 @@ export class Machine {
       `ETCD_INITIAL_ADVERTISE_PEER_URLS=http://${host}:2380`,
       `ETCD_INITIAL_CLUSTER=${members.join(",")}`,
       "ETCD_INITIAL_CLUSTER_STATE=new",
+      ...tlsLines(this.#site.tls),
       ...more,
     ];
     this.write("/etc/default/etcd", lines.join("\n") + "\n");
@@ -244,6 +261,7 @@ export class Machine {
       ...Object.fromEntries(kept),
       PATH: `${this.root}/bin:${this.root}/usr/local/bin:${process.env["PATH"]}`,
       MACHINE: this.root,
+      ...toolVariables(this.#site.tls),
     };
   }
 
@@ -293,6 +311,40 @@ const CRICTL = `
 [ "$1 $2 $3" = "ps -q --name" ] || { echo "crictl: $*?" >&2; exit 1; }
 pid=$(cat "$MACHINE/run/etcd.pid" 2>/dev/null) || exit 0
 if grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$pid/status"; then echo "$pid"; fi`;
+
+interface TlsFiles {
+  readonly caFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+async function makeCertificates(directory: string): Promise<TlsFiles> {
+  const files = {
+    caFile: join(directory, "ca.crt"),
+    certFile: join(directory, "all.crt"),
+    keyFile: join(directory, "all.key"),
+  };
+  const authority = await CertificateAuthority.create();
+  writeWhole(files.caFile, authority.pair.cert, 0o644);
+  writePair(await authority.issue({ hosts: ["127.0.0.1"] }), files.certFile, files.keyFile);
+  return files;
+}
+
+/** Of the environment file. */
+function tlsLines(tls: TlsFiles | undefined): readonly string[] {
+  if (tls === undefined) return [];
+  return ["ETCD", "ETCD_PEER"].flatMap((prefix) => [
+    `${prefix}_CERT_FILE=${tls.certFile}`,
+    `${prefix}_KEY_FILE=${tls.keyFile}`,
+    `${prefix}_TRUSTED_CA_FILE=${tls.caFile}`,
+    `${prefix}_CLIENT_CERT_AUTH=true`,
+  ]);
+}
+
+function toolVariables(tls: TlsFiles | undefined): NodeJS.ProcessEnv {
+  if (tls === undefined) return {};
+  return { ETCDCTL_CACERT: tls.caFile, ETCDCTL_CERT: tls.certFile, ETCDCTL_KEY: tls.keyFile };
+}
 
 /** Words that start a program. */
 export function programWords(program: Program, name: string): string {
