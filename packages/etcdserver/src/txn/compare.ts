@@ -3,7 +3,7 @@
 import { compareBytes, EMPTY_BYTES } from "@etcd-ts/base";
 import { CompareResult, CompareTarget } from "@etcd-ts/api";
 import type { Compare, KeyValue } from "@etcd-ts/api";
-import type { RangeOptions, ReadTxn } from "@etcd-ts/storage";
+import type { KeyState, RangeOptions, ReadTxn } from "@etcd-ts/storage";
 
 /** The newest revision, all pairs. */
 export const READ_ALL: RangeOptions = { revision: 0, limit: 0, countOnly: false };
@@ -22,7 +22,10 @@ const MISSING: KeyValue = {
  * Whether every key in the range satisfies the condition. A range without keys is judged as one
  * missing key; the value of a missing key satisfies nothing.
  */
-export function holds(txn: Pick<ReadTxn, "range">, compare: Compare): boolean {
+export function holds(txn: Pick<ReadTxn, "range" | "stateOf">, compare: Compare): boolean {
+  if (compare.rangeEnd.length === 0 && isKnownToIndex(compare.target)) {
+    return holdsFor(compare, txn.stateOf(compare.key) ?? MISSING);
+  }
   const { kvs } = txn.range(compare.key, compare.rangeEnd, READ_ALL);
   if (kvs.length === 0) {
     return compare.target !== CompareTarget.VALUE && holdsFor(compare, MISSING);
@@ -30,7 +33,12 @@ export function holds(txn: Pick<ReadTxn, "range">, compare: Compare): boolean {
   return kvs.every((kv) => holdsFor(compare, kv));
 }
 
-function holdsFor(compare: Compare, kv: KeyValue): boolean {
+function isKnownToIndex(target: number): boolean {
+  const { VERSION, CREATE, MOD } = CompareTarget;
+  return target === VERSION || target === CREATE || target === MOD;
+}
+
+function holdsFor(compare: Compare, kv: KeyState & Partial<KeyValue>): boolean {
   const order = orderOf(compare, kv);
   switch (compare.result) {
     case CompareResult.EQUAL:
@@ -48,7 +56,7 @@ function holdsFor(compare: Compare, kv: KeyValue): boolean {
 }
 
 /** Negative, zero or positive; an operand of another kind than the target counts as zero. */
-function orderOf(compare: Compare, kv: KeyValue): number {
+function orderOf(compare: Compare, kv: KeyState & Partial<KeyValue>): number {
   const operand = compare.value;
   switch (compare.target) {
     case CompareTarget.VERSION:
@@ -58,10 +66,14 @@ function orderOf(compare: Compare, kv: KeyValue): number {
     case CompareTarget.MOD:
       return kv.modRevision - (operand.kind === "modRevision" ? operand.modRevision : 0);
     case CompareTarget.VALUE:
-      return compareBytes(kv.value, operand.kind === "value" ? operand.value : EMPTY_BYTES);
+      return compareBytes(
+        kv.value ?? EMPTY_BYTES,
+        operand.kind === "value" ? operand.value : EMPTY_BYTES,
+      );
     case CompareTarget.LEASE: {
       const lease = operand.kind === "lease" ? operand.lease : 0n;
-      return kv.lease === lease ? 0 : kv.lease < lease ? -1 : 1;
+      const own = kv.lease ?? 0n;
+      return own === lease ? 0 : own < lease ? -1 : 1;
     }
     default:
       return 0;

@@ -23,7 +23,7 @@ import type { MvccMetrics } from "./metrics.ts";
 import { REVISION_BYTES, writeRevision } from "./revision.ts";
 import { RevisionPins } from "./revision-pins.ts";
 import { isRecordOf, StoredKeyValue, withoutValue } from "./stored-key-value.ts";
-import type { LeaseBook, RangeOptions, RangeResult } from "./types.ts";
+import type { KeyState, LeaseBook, RangeOptions, RangeResult } from "./types.ts";
 
 /** The compact revision of a store nothing was ever compacted in; etcd reports it like that. */
 export const NEVER_COMPACTED = -1;
@@ -101,6 +101,19 @@ export class MvccCore {
     const gather = new RangeGather(this, keyRangeFrom(key, rangeEnd), options, revision, newest);
     gather.run(() => false);
     return gather.result();
+  }
+
+  /** What the index knows of a key at `revision`, which is not compacted. */
+  stateOf(key: Uint8Array, revision: number): KeyState | undefined {
+    this.metrics.rangeTotal.inc();
+    const { index } = this;
+    const slot = index.find(key);
+    const found = slot === NO_SLOT ? undefined : this.locate(slot, revision);
+    if (found === undefined || found.isTombstone) return undefined;
+    // Of states before the newest the index has but the revision.
+    if (!index.isNewest(slot, found)) return this.readStored(slot, found.main, found.sub);
+    const createRevision = index.createRevision(slot);
+    return { createRevision, modRevision: found.main, version: index.version(slot) };
   }
 
   /** The way of most reads, so it makes nothing but its answer. */

@@ -106,6 +106,11 @@ export class KeyIndex {
     return this.#table.isKey(slot, bytes, start, end);
   }
 
+  /** Whether what was located is the newest change of the key. */
+  isNewest(slot: number, { main, sub }: Located): boolean {
+    return this.#table.main(slot) === main && this.#table.sub(slot) === sub;
+  }
+
   /** Whether the newest change of a key is a put. */
   isLive(slot: number): boolean {
     return this.#table.version(slot) > 0;

@@ -2,7 +2,7 @@
 
 import { invariant } from "@etcd-ts/base";
 import type { MvccCore } from "./core.ts";
-import type { RangeOptions, RangeResult, ReadTxn } from "./types.ts";
+import type { KeyState, RangeOptions, RangeResult, ReadTxn } from "./types.ts";
 
 export class MvccReadTxn implements ReadTxn {
   readonly revision: number;
@@ -20,6 +20,11 @@ export class MvccReadTxn implements ReadTxn {
   range(key: Uint8Array, rangeEnd: Uint8Array, options: RangeOptions): RangeResult {
     invariant(!this.#isEnded, () => "ReadTxn.range: ended");
     return this.#core.range(key, rangeEnd, options, this.revision, this.compactRevision);
+  }
+
+  stateOf(key: Uint8Array): KeyState | undefined {
+    invariant(!this.#isEnded, () => "ReadTxn.stateOf: ended");
+    return this.#core.stateOf(key, this.revision);
   }
 
   end(): void {

@@ -37,6 +37,13 @@ export interface RangeResult {
   readonly revision: number;
 }
 
+/** What the index knows of a key that exists. */
+export interface KeyState {
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly version: number;
+}
+
 export interface EncodedRangeOptions {
   /** Read as of this revision; 0 or less reads the newest. */
   readonly revision: number;
@@ -70,6 +77,8 @@ export interface ReadTxn {
    *   `SERVER_ERRORS.futureRevision` above the newest
    */
   range(key: Uint8Array, rangeEnd: Uint8Array, options: RangeOptions): RangeResult;
+  /** A range of one key without its value and lease, and without reading its record. */
+  stateOf(key: Uint8Array): KeyState | undefined;
   /** Gives up the revision: a compaction may now delete it. Idempotent. */
   end(): void;
 }

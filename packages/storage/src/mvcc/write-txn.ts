@@ -14,7 +14,7 @@ import type { MvccCore } from "./core.ts";
 import { keyRangeFrom } from "./key-range.ts";
 import { putBytes, tombstoneBytes, writePut, writeTombstoneHead } from "./record-writer.ts";
 import { eventFromStored } from "./stored-key-value.ts";
-import type { RangeOptions, RangeResult, WriteTxn } from "./types.ts";
+import type { KeyState, RangeOptions, RangeResult, WriteTxn } from "./types.ts";
 
 export class MvccWriteTxn implements WriteTxn {
   readonly revision: number;
@@ -67,6 +67,12 @@ export class MvccWriteTxn implements WriteTxn {
     invariant(!this.#isEnded, () => "WriteTxn.range: ended");
     this.#ranges++;
     return this.#core.range(key, rangeEnd, options, this.#newest());
+  }
+
+  stateOf(key: Uint8Array): KeyState | undefined {
+    invariant(!this.#isEnded, () => "WriteTxn.stateOf: ended");
+    this.#ranges++;
+    return this.#core.stateOf(key, this.#newest());
   }
 
   put(key: Uint8Array, value: Uint8Array, leaseID: bigint): number {
