@@ -251,6 +251,19 @@ export function testDisk(name: string, create: () => Promise<DiskUnderTest>): vo
         await (await disk.open(at("b"), { mode: "create", lock: "exclusive" })).close();
       });
 
+      test("is the same when it may block", async () => {
+        const file = await disk.open(at("f"), { mode: "createNew" });
+        const expected: number[] = [];
+        for (let i = 0; i < 40; i++) {
+          await file.writeDurably([bytes(i, i + 1)], 2 * i, true);
+          expected.push(i, i + 1);
+        }
+        await file.writeDurably([bytes(7), bytes(8)], 0, true);
+        expected.splice(0, 2, 7, 8);
+        expect(readAll(file)).toEqual(expected);
+        await file.close();
+      });
+
       test("is refused where write() is", async () => {
         await writeFile("f", bytes(1));
         const file = await disk.open(at("f"), { mode: "read" });

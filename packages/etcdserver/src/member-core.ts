@@ -542,6 +542,8 @@ export class MemberCore {
           await saveLeaderSnapshot(this, snapshot);
         },
         installSnapshot: (snapshot) => this.#install(snapshot),
+        // Other members must hear the leader's heart, whatever its disk does.
+        isAlone: () => this.#proposals.pending.size <= 1 && this.cluster.members().length === 1,
         softStateChanged: (softState) => this.#softStateChanged(softState),
         readStates: (readStates) => this.#readIndex.answered(readStates),
         apply: (entries) => this.#apply.apply(entries),

@@ -145,6 +145,16 @@ describe.runIf(isLinux)("failures", () => {
     expect(isSynced()).toBe(false);
   });
 
+  test("a durable write that may block is done when the call returns", async () => {
+    const file = await new NodeDisk().open(path, { mode: "create" });
+    const target = new Uint8Array(2);
+    const blocking = file.writeDurably([Uint8Array.of(1, 2)], 0, true);
+    expect(file.read(target, 0)).toBe(2);
+    expect([...target]).toEqual([1, 2]);
+    await blocking;
+    await file.close();
+  });
+
   test("a durable write that fails is told once, and the handle is of no more use", async () => {
     const file = await new NodeDisk().open("/dev/full", { mode: "readWrite" });
     await expect(file.writeDurably([Uint8Array.of(1)], 0)).rejects.toMatchObject({

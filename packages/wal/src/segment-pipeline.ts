@@ -1,13 +1,18 @@
 /**
  * Makes the next segment's file ahead of need, so that a cut waits for no allocation and no lock.
  *
+ * Its zeros are written and synced a little at a time, as the segment in use fills: all at once they
+ * would hold up the log, here by the load on the disk, at the cut by their whole length.
+ *
  * Files are called `0.tmp` and `1.tmp` in turn; one left behind by a crash is emptied and used again.
  */
 
 import type { Disk, DiskFile } from "@etcd-ts/base";
 
 /** Zeros written between two syncs. */
-const SYNCED_BYTES = 4 << 20;
+const STEP_BYTES = 2 << 20;
+/** The next segment is whole when this share of the one in use is full. */
+const READY_SHARE = 0.75;
 
 export interface PreparedSegment {
   readonly path: string;
@@ -20,6 +25,8 @@ export class SegmentPipeline {
   readonly #segmentBytes: number;
   readonly #noSync: boolean;
   #made = 0;
+  /** How far the next file is allocated, or will be once `#next` settles. */
+  #allocatedBytes = 0;
   #next: Promise<PreparedSegment>;
 
   constructor(disk: Disk, directory: string, segmentBytes: number, noSync: boolean) {
@@ -27,13 +34,22 @@ export class SegmentPipeline {
     this.#directory = directory;
     this.#segmentBytes = segmentBytes;
     this.#noSync = noSync;
-    this.#next = this.#prepare();
+    this.#next = this.#begin();
+    this.#allocate(STEP_BYTES);
+  }
+
+  /** The segment in use is full up to `offsetBytes`. */
+  reached(offsetBytes: number): void {
+    const share = Math.min(1, offsetBytes / (this.#segmentBytes * READY_SHARE));
+    this.#allocate(Math.ceil((share * this.#segmentBytes) / STEP_BYTES) * STEP_BYTES);
   }
 
   /** Hands over the file made ahead and starts on the one after it. */
   async take(): Promise<PreparedSegment> {
+    this.#allocate(this.#segmentBytes);
     const taken = await this.#next;
-    this.#next = this.#prepare();
+    this.#next = this.#begin();
+    this.#allocate(STEP_BYTES);
     return taken;
   }
 
@@ -45,27 +61,33 @@ export class SegmentPipeline {
     await this.#disk.remove(left.path);
   }
 
-  #prepare(): Promise<PreparedSegment> {
+  #begin(): Promise<PreparedSegment> {
     const path = `${this.#directory}/${this.#made % 2}.tmp`;
     this.#made++;
-    const prepared = this.#allocate(path);
+    this.#allocatedBytes = 0;
+    // The lock belongs to the open file, so it outlives the renaming to a segment's name.
+    const options = { mode: "truncate", lock: "exclusive", lockFor: "segment" } as const;
+    const begun = this.#disk.open(path, options).then((file) => ({ path, file }));
     // A failure is for `take`, which may come much later: it is not unhandled until then.
-    prepared.catch(() => undefined);
-    return prepared;
+    begun.catch(() => undefined);
+    return begun;
   }
 
-  async #allocate(path: string): Promise<PreparedSegment> {
-    // The lock belongs to the open file, so it outlives the renaming to a segment's name.
-    const file = await this.#disk.open(path, {
-      mode: "truncate",
-      lock: "exclusive",
-      lockFor: "segment",
-    });
+  #allocate(wantedBytes: number): void {
+    const bytes = Math.min(wantedBytes, this.#segmentBytes);
+    if (bytes <= this.#allocatedBytes) return;
+    const from = this.#allocatedBytes;
+    this.#allocatedBytes = bytes;
+    const next = this.#next.then((prepared) => this.#extend(prepared, from, bytes));
+    next.catch(() => undefined);
+    this.#next = next;
+  }
+
+  async #extend(prepared: PreparedSegment, from: number, to: number): Promise<PreparedSegment> {
+    const { file } = prepared;
     try {
-      // Synced bit by bit, long before the cut: there the zeros would hold up the log by their
-      // whole length, and here all at once they would hold up its writes.
-      for (let bytes = 0; bytes < this.#segmentBytes;) {
-        bytes = Math.min(this.#segmentBytes, bytes + SYNCED_BYTES);
+      for (let bytes = from; bytes < to;) {
+        bytes = Math.min(to, bytes + STEP_BYTES);
         await file.preallocate(bytes);
         if (!this.#noSync) await file.dataSync();
       }
@@ -73,6 +95,6 @@ export class SegmentPipeline {
       await file.close();
       throw error;
     }
-    return { path, file };
+    return prepared;
   }
 }

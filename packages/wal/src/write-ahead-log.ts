@@ -45,6 +45,8 @@ interface PendingWork {
   readonly snapshot: WalSnapshot | undefined;
   /** Whether a hard state that could wait is to be written too. */
   readonly isSync: boolean;
+  /** Whether the disk may block: nobody has anything else to do. */
+  readonly mayBlock: boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -178,12 +180,17 @@ export class WriteAheadLog {
    *
    * Calls made while a sync is under way share the next one. `entries` must not change afterwards.
    *
+   * @param mayBlock - as of `DiskFile.writeDurably`
    * @returns settles when both are durable; a hard state of which only `commit` changed may be
    * written later
    * @throws {WalError} `WAL_FAILED` after any earlier failure, `WAL_CLOSED`
    */
-  save(hardState: HardState | undefined, entries: readonly Entry[]): Promise<void> {
-    return this.#enqueue(hardState, entries, undefined);
+  save(
+    hardState: HardState | undefined,
+    entries: readonly Entry[],
+    mayBlock = false,
+  ): Promise<void> {
+    return this.#enqueue({ hardState, entries, mayBlock });
   }
 
   /** Records that a snapshot was taken; durable when it settles. */
@@ -192,12 +199,12 @@ export class WriteAheadLog {
       snapshot.index === 0 || snapshot.confState !== undefined,
       () => `saveSnapshot: no conf state at ${snapshot.index}`,
     );
-    return this.#enqueue(undefined, [], snapshot);
+    return this.#enqueue({ snapshot });
   }
 
   /** Makes everything durable that was handed over, a hard state that waits in memory included. */
   sync(): Promise<void> {
-    return this.#enqueue(undefined, [], undefined, true);
+    return this.#enqueue({ isSync: true });
   }
 
   /** Gives up the locks of segments that no start at or after `index` reads. */
@@ -250,18 +257,14 @@ export class WriteAheadLog {
     }
   }
 
-  #enqueue(
-    hardState: HardState | undefined,
-    entries: readonly Entry[],
-    snapshot: WalSnapshot | undefined,
-    isSync = false,
-  ): Promise<void> {
+  #enqueue(work: Partial<Omit<PendingWork, "resolve" | "reject">>): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#closing !== undefined) {
       return Promise.reject(new WalError("WAL_CLOSED", "wal: closed"));
     }
     return new Promise((resolve, reject) => {
-      this.#pending.push({ hardState, entries, snapshot, isSync, resolve, reject });
+      const { hardState, entries = [], snapshot, isSync = false, mayBlock = false } = work;
+      this.#pending.push({ hardState, entries, snapshot, isSync, mayBlock, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -273,6 +276,7 @@ export class WriteAheadLog {
         if (this.#failure !== undefined) throw this.#failure;
         await this.#flush(batch);
         for (const work of batch) work.resolve();
+        this.#pipeline.reached(this.#offset);
         if (this.#offset >= this.#segmentBytes) await this.#cut();
       } catch (error) {
         this.#fail(error);
@@ -316,7 +320,7 @@ export class WriteAheadLog {
       this.#encoder.message(RECORD_SNAPSHOT, WalSnapshotCodec, snapshot);
       this.#lastIndex = Math.max(this.#lastIndex, snapshot.index);
     }
-    await this.#writeOut();
+    await this.#writeOut(batch.every((work) => work.mayBlock));
   }
 
   /** Returns whether the state must be durable before the member goes on. */
@@ -335,12 +339,12 @@ export class WriteAheadLog {
     this.#isHardStateWritten = true;
   }
 
-  async #writeOut(): Promise<void> {
+  async #writeOut(mayBlock = false): Promise<void> {
     const { file } = this.#held.at(-1)!;
     const bytes = this.#encoder.view();
     const startMs = this.#instruments.start();
     if (this.#noSync) await file.write([bytes], this.#offset);
-    else await file.writeDurably([bytes], this.#offset);
+    else await file.writeDurably([bytes], this.#offset, mayBlock);
     this.#instruments.wrote(bytes.length, startMs, !this.#noSync);
     this.#offset += bytes.length;
     this.#resetEncoder();

@@ -82,8 +82,15 @@ export interface DiskFile {
   /**
    * As `write` and then `dataSync`, in one step where the system has one. If it fails, it is as if
    * the sync had: what reached the disk is unknown.
+   *
+   * @param mayBlock - the caller has nothing else to do: on a disk that is quick, it may be done
+   *   before this returns
    */
-  writeDurably(chunks: readonly Uint8Array[], offsetBytes: number): Promise<void>;
+  writeDurably(
+    chunks: readonly Uint8Array[],
+    offsetBytes: number,
+    mayBlock?: boolean,
+  ): Promise<void>;
   /** fdatasync: contents, and the size if it changed. */
   dataSync(): Promise<void>;
   /** fsync. */

@@ -46,6 +46,8 @@ export interface RaftLoopHandlers {
   beforeReady(): void;
   softStateChanged(softState: SoftState): void;
   readStates(readStates: readonly ReadState[]): void;
+  /** Whether nobody waits for anything but the one entry that is to be stored. */
+  isAlone(): boolean;
   /** Returns a promise if it gives up the turn before all are applied. */
   apply(entries: readonly Entry[]): Promise<void> | undefined;
   /** Keeps a leader's snapshot and records it in the log; durable when it settles. */
@@ -326,9 +328,10 @@ export class RaftLoop {
   /** Undefined if there is nothing to wait for. */
   #store({ hardState, entries }: Pick<Ready, "hardState" | "entries">): Promise<void> | undefined {
     if (hardState === undefined && entries.length === 0) return undefined;
-    const { storage, wal, clock } = this.#parts;
+    const { storage, wal, clock, handlers } = this.#parts;
+    const mayBlock = entries.length === 1 && handlers.isAlone();
     // The log waits by itself where it must; if only the commit index moved, it need not.
-    const saving = wal.save(hardState, entries);
+    const saving = wal.save(hardState, entries, mayBlock);
     if (hardState !== undefined) storage.setHardState(hardState);
     return saving.then(() => {
       this.#storedMs = clock.monotonicMs();
