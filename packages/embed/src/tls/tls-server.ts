@@ -5,7 +5,8 @@
  * - Each connection is judged by what the files hold when it comes; no session is resumed, so that
  *   a revoked or expired certificate has no second door.
  * - At most `PENDING_HANDSHAKES_MAX` handshakes are under way; beyond that the oldest gives way,
- *   because an honest one takes milliseconds. None takes longer than `handshakeTimeoutMs`.
+ *   because an honest one takes milliseconds. Neither the hello nor the rest of one takes longer
+ *   than `handshakeTimeoutMs`, and a few are begun in each turn.
  * - Nobody is handed over before every check has passed.
  */
 
@@ -24,6 +25,7 @@ import {
   commonNameOf,
   RevocationFile,
 } from "./certificate-checks.ts";
+import { HelloQueue } from "./hello-queue.ts";
 import { remoteAddressOf } from "./remote-address.ts";
 import type { TLSProtocol, TransportSecurity } from "./transport-security.ts";
 
@@ -59,6 +61,7 @@ export class TLSServer {
   readonly #server: Server;
   readonly #requiresCertificate: boolean;
   readonly #revocations: RevocationFile | undefined;
+  readonly #hellos: HelloQueue;
   /** Handshakes under way, in the order they began. */
   readonly #pending = new Set<Socket>();
   readonly #about = new WeakMap<Socket, Pending>();
@@ -71,6 +74,14 @@ export class TLSServer {
     this.#requiresCertificate = security.trustedCAFile !== "" || security.clientCertAuth;
     this.#revocations = security.crlFile === "" ? undefined : new RevocationFile(security.crlFile);
     this.#material = files.current();
+    this.#hellos = new HelloQueue({
+      timeoutMs: options.handshakeTimeoutMs ?? TLS_HANDSHAKE_TIMEOUT_MS,
+      start: (socket) => {
+        this.#refresh();
+        this.#server.emit("connection", socket);
+      },
+      giveUp: (socket, reason) => this.#log(this.#settle(socket), "", reason),
+    });
     this.#server = new Server({
       ...this.#contextOptions(this.#material),
       requestCert: this.#requiresCertificate,
@@ -89,7 +100,6 @@ export class TLSServer {
 
   /** Takes a connection whose next bytes should be a TLS handshake. */
   handshake(socket: Socket, accept: SecureAccept): void {
-    this.#refresh();
     if (this.#pending.size >= (this.#options.pendingHandshakesMax ?? PENDING_HANDSHAKES_MAX)) {
       const [oldest] = this.#pending;
       oldest?.destroy();
@@ -99,7 +109,7 @@ export class TLSServer {
     this.#about.set(socket, { remote: remoteAddressOf(socket), accept });
     socket.once("close", () => this.#pending.delete(socket));
     socket.on("error", () => socket.destroy());
-    this.#server.emit("connection", socket);
+    this.#hellos.add(socket);
   }
 
   close(): void {
@@ -167,8 +177,7 @@ export class TLSServer {
   }
 
   /** The handshake is over. */
-  #settle(socket: TLSSocket): Pending {
-    const raw = rawSocketOf(socket);
+  #settle(raw: Socket): Pending {
     const about = this.#about.get(raw);
     invariant(about !== undefined, () => "TLSServer: a handshake nobody began");
     this.#pending.delete(raw);
@@ -176,21 +185,25 @@ export class TLSServer {
   }
 
   #handOver(socket: TLSSocket, leaf: X509Certificate | undefined): void {
-    const { accept } = this.#settle(socket);
+    const { accept } = this.#settle(rawSocketOf(socket));
     const isUser = leaf !== undefined && this.#options.security.clientCertAuth;
     const commonName = isUser ? commonNameOf(leaf) : "";
     accept(socket, commonName === "" ? undefined : commonName);
   }
 
   #refuse(socket: TLSSocket, error: string, leaf?: X509Certificate): void {
-    const { remote } = this.#settle(socket);
+    const about = this.#settle(rawSocketOf(socket));
     socket.destroy();
-    const message = `rejected connection on ${this.#options.endpoint} endpoint`;
     const serverName = (socket as { readonly servername?: string | false }).servername;
+    this.#log(about, typeof serverName === "string" ? serverName : "", error, leaf);
+  }
+
+  #log({ remote }: Pending, serverName: string, error: string, leaf?: X509Certificate): void {
+    const message = `rejected connection on ${this.#options.endpoint} endpoint`;
     const names = leaf === undefined ? undefined : altNamesOf(leaf);
     const fields = {
       "remote-addr": remote,
-      "server-name": typeof serverName === "string" ? serverName : "",
+      "server-name": serverName,
       ...(names === undefined ? {} : { "ip-addresses": names.addresses, "dns-names": names.hosts }),
       error,
     };
