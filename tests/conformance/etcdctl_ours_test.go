@@ -95,6 +95,7 @@ func TestOurEtcdctlCommandLines(t *testing.T) {
 	}{
 		{"get --bogus", nil}, {"get -z", nil}, {"get -wz -q", nil}, {"get a --limit", nil}, {"get a --limit=x", nil}, {"get a --limit=9223372036854775808", nil}, {"get a --prefix=maybe", nil},
 		{"--endpoints", nil}, {"get a --command-timeout=1", nil}, {"get a --command-timeout=x", nil}, {"make-mirror x --max-txn-ops=-1", nil}, {"--=x get a", nil}, {"get a ---x", nil},
+		{"help bogus", nil}, {"help bogus x", nil}, {"help member bogus", nil}, {"member", nil}, {"member bogus", nil}, {"check bogus", nil}, {"get -h --bogus", nil}, {"-w", nil}, {"snapshot status x", nil},
 		{"bogus", nil}, {"gett", nil}, {"completion", nil}, {"completion foo", nil}, {"completion bash zsh", nil}, {"check perf --load", nil}, {"check perf --load=x", nil},
 		{"version", []string{"ETCDCTL_BOGUS=1"}}, {"versio", nil},
 		{"put env 1", []string{at}}, {"get env", []string{at, "ETCDCTL_WRITE_OUT=fields"}}, {"get env", []string{at, "ETCDCTL_HEX=true"}}, {"get env", []string{at, "ETCDCTL_API=3"}},
@@ -114,7 +115,7 @@ func TestOurEtcdctlCommandLines(t *testing.T) {
 				told[i] = revisions.ReplaceAllString(out.String(), "N")
 			}
 			for _, line := range strings.Split(errOut.String(), "\n") {
-				if strings.HasPrefix(line, "Error:") || strings.HasPrefix(line, "ETCDCTL_") || strings.HasPrefix(line, "\t") {
+				if strings.HasPrefix(line, "Error:") || strings.HasPrefix(line, "Unknown help") || strings.HasPrefix(line, "ETCDCTL_") || strings.HasPrefix(line, "\t") {
 					told[i] += line + "\n"
 				}
 				if m := logMessage.FindString(line); m != "" {

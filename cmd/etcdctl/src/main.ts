@@ -25,6 +25,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const commandLine = readCommandLine(ROOT, argv);
     const { run } = commandLine.path.at(-1)!;
+    err(commandLine.note);
     if (run === undefined || commandLine.isHelp) out(helpOf(commandLine.path, VERSIONS));
     else if (typeof run === "object") out(run.text(commandLine));
     else return await runCommand(run, commandLine);

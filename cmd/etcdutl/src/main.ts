@@ -23,7 +23,7 @@ import { InterruptedError } from "./interrupt.ts";
 
 async function main(argv: readonly string[]): Promise<void> {
   const commandLine = readCommandLine(ROOT, argv);
-  const { path, args, isHelp } = commandLine;
+  const { path, args, isHelp, note } = commandLine;
   const { run } = path.at(-1)!;
   if (run === undefined && args[0] !== undefined) {
     throw new CommandLineError(
@@ -31,6 +31,7 @@ async function main(argv: readonly string[]): Promise<void> {
       path,
     );
   }
+  err(note);
   if (isHelp || run === undefined) out(helpOf(path, VERSIONS));
   else await run(commandLine);
 }

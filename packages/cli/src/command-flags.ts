@@ -71,6 +71,7 @@ export class CommandFlags {
   readonly #flags = new Map<string, CommandFlag>();
   readonly #values = new Map<string, CommandFlagValue>();
   readonly #explicit = new Set<string>();
+  #isHelpWanted = false;
 
   constructor(flags: readonly CommandFlag[]) {
     for (const flag of flags) {
@@ -128,16 +129,20 @@ export class CommandFlags {
     this.#explicit.add(name);
   }
 
-  /** @returns the plain words @throws {FlagError} @throws {HelpRequested} */
+  /** @returns the plain words @throws {FlagError} @throws {HelpRequested} if nothing is wrong */
   parse(words: readonly string[]): string[] {
     const plain: string[] = [];
     for (let i = 0; i < words.length; i++) {
       const word = words[i]!;
-      if (word === "--") return [...plain, ...words.slice(i + 1)];
+      if (word === "--") {
+        plain.push(...words.slice(i + 1));
+        break;
+      }
       if (word.startsWith("--")) i += this.#parseLong(word, words[i + 1]);
       else if (word.startsWith("-") && word.length > 1) i += this.#parseShort(word, words[i + 1]);
       else plain.push(word);
     }
+    if (this.#isHelpWanted) throw new HelpRequested("help requested");
     return plain;
   }
 
@@ -172,8 +177,9 @@ export class CommandFlags {
     if (name === "" || name.startsWith("-")) throw new FlagError(`bad flag syntax: ${word}`);
     const flag = this.#flags.get(name);
     if (flag === undefined) {
-      if (name === "help") throw new HelpRequested("help requested");
-      throw new FlagError(`unknown flag: --${name}`);
+      if (name !== "help") throw new FlagError(`unknown flag: --${name}`);
+      this.#isHelpWanted = true;
+      return 0;
     }
     if (equals >= 0) this.#take(flag, word.slice(equals + 1));
     else if (flag.kind === "bool") this.#take(flag, "true");
@@ -190,8 +196,11 @@ export class CommandFlags {
       const letter = letters[0]!;
       const flag = this.#short(letter);
       if (flag === undefined) {
-        if (letter === "h") throw new HelpRequested("help requested");
-        throw new FlagError(`unknown shorthand flag: '${letter}' in -${letters}`);
+        if (letter !== "h") {
+          throw new FlagError(`unknown shorthand flag: '${letter}' in -${letters}`);
+        }
+        this.#isHelpWanted = true;
+        continue;
       }
       const rest = letters.slice(1);
       if (rest.startsWith("=")) {

@@ -46,6 +46,17 @@ describe("readCommandLine()", () => {
     expect(read("help", "move")).toMatchObject({ isHelp: true });
     expect(lineOf(read("help", "move").path)).toBe("tool move");
     expect(read("move", "--from=a", "--to=b").isHelp).toBe(false);
+    expect(() => read("move", "-h", "--bogus")).toThrow("unknown flag: --bogus");
+  });
+
+  test("helps with the program where the topic is none", () => {
+    const { path, isHelp, note } = read("help", "bogus", "x");
+    expect([lineOf(path), isHelp, note]).toEqual([
+      "tool",
+      true,
+      "Unknown help topic [`bogus` `x`]\n",
+    ]);
+    expect(read("help", "list").note).toBe("");
   });
 
   test("keeps all 64 bits of an integer", () => {

@@ -3,7 +3,7 @@
 import { EtcdError } from "@etcd-ts/base";
 
 import { CommandFlags } from "./command-flags.ts";
-import { findCommand, flagsOf } from "./command-tree.ts";
+import { findCommand, flagsOf, UnknownCommandError } from "./command-tree.ts";
 import type { CommandPath } from "./command-tree.ts";
 import { FlagError, HelpRequested } from "./flag-set.ts";
 import { goQuote } from "./go-text.ts";
@@ -28,12 +28,14 @@ export interface CommandLine<Run> {
   readonly words: readonly string[];
   /** Whether help was asked for, by `--help` or by `help` as the first word. */
   readonly isHelp: boolean;
+  /** What to say before the help; help about something there is not becomes help about the program. */
+  readonly note: string;
 }
 
 /**
  * Reads what follows the program's name.
  *
- * @throws {UnknownCommandError} if the first word names no command
+ * @throws {UnknownCommandError} if the first word names no command; `help` says so in `note`
  * @throws {CommandLineError} for flags that are unknown, missing or have a value that does not fit
  */
 export function readCommandLine<Run>(
@@ -41,7 +43,9 @@ export function readCommandLine<Run>(
   argv: readonly string[],
 ): CommandLine<Run> {
   const isHelpCommand = argv[0] === "help";
-  const { path, words } = findCommand(root, isHelpCommand ? argv.slice(1) : argv);
+  const { path, words, note } = isHelpCommand
+    ? findTopic(root, argv.slice(1))
+    : { ...findCommand(root, argv), note: "" };
   const flags = new CommandFlags(flagsOf(path));
   const read = (args: readonly string[], isHelp: boolean): CommandLine<Run> => ({
     path,
@@ -49,6 +53,7 @@ export function readCommandLine<Run>(
     args,
     words,
     isHelp,
+    note,
   });
   let args: readonly string[];
   try {
@@ -64,6 +69,19 @@ export function readCommandLine<Run>(
     throw new CommandLineError(`required flag(s) ${missing.join(", ")} not set`, path);
   }
   return read(args, false);
+}
+
+function findTopic<Run>(
+  root: CommandPath<Run>[number],
+  topic: readonly string[],
+): { readonly path: CommandPath<Run>; readonly words: readonly string[]; readonly note: string } {
+  try {
+    return { ...findCommand(root, topic), note: "" };
+  } catch (error) {
+    if (!(error instanceof UnknownCommandError)) throw error;
+    const words = topic.map((word) => `\`${word}\``).join(" ");
+    return { path: [root], words: [], note: `Unknown help topic [${words}]\n` };
+  }
 }
 
 /** The program and the command, as they are typed: `etcdutl snapshot`. */
