@@ -5,9 +5,11 @@
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect as secureConnect } from "node:tls";
 import { gzipSync } from "node:zlib";
 
 import { METHODS } from "@etcd-ts/api";
@@ -27,7 +29,7 @@ import {
   settings,
   DATA,
 } from "../../../packages/rpc/compliance/h2-frames.ts";
-import { MemberProcess } from "../member-process.ts";
+import { freshPorts, MemberProcess } from "../member-process.ts";
 import { bytesOf, junkFrames, junkJSON, junkMessage, pick } from "./generators.ts";
 
 const SEED = Number(process.env["GARBAGE_SEED"] ?? 20_261);
@@ -258,4 +260,93 @@ describe("peer paths", () => {
     });
     await expectUnharmed();
   });
+});
+
+describe("over TLS", () => {
+  let secure: MemberProcess;
+
+  beforeAll(async () => {
+    const ports = await freshPorts();
+    const flags = ["--auto-tls", "--client-cert-auth=false"];
+    secure = new MemberProcess(join(directory, "secure"), ports, flags, "https");
+    await secure.up();
+  });
+  afterAll(() => secure.end("SIGKILL"));
+
+  /** What the member says of itself through TLS. */
+  const isServing = (): Promise<boolean> =>
+    new Promise((resolve) => {
+      const socket = secureConnect({ port: secure.ports.client, rejectUnauthorized: false });
+      socket.on("error", () => resolve(false));
+      socket.on("data", (chunk: Buffer) => resolve(chunk.includes("200 OK")));
+      socket.write("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    });
+
+  test("what is no TLS is taken", async () => {
+    const hello = Buffer.from("16030100c8010000c40303", "hex");
+    await many("bytes to TLS", 60, (random) => {
+      const start = pick(random, [Buffer.alloc(0), hello, Buffer.from("1503010002", "hex")]);
+      return send(secure.ports.client, Buffer.concat([start, bytesOf(random, 400)]));
+    });
+    expect(secure.isRunning, secure.log.slice(-2000)).toBe(true);
+    expect(await isServing()).toBe(true);
+  });
+
+  test("what is junk inside TLS is taken", async () => {
+    await many("junk inside TLS", 60, (random) => {
+      const junk = random.float() < 0.5 ? junkFrames(random) : bytesOf(random, 300);
+      return new Promise((resolve) => {
+        const ALPNProtocols = random.float() < 0.5 ? ["h2"] : [];
+        const port = secure.ports.client;
+        const socket = secureConnect({ port, rejectUnauthorized: false, ALPNProtocols });
+        const timer = setTimeout(() => socket.destroy(), PATIENCE_MS);
+        socket.on("data", () => undefined);
+        socket.on("error", () => undefined);
+        socket.on("close", () => {
+          clearTimeout(timer);
+          resolve();
+        });
+        socket.write(junk);
+      });
+    });
+    expect(secure.isRunning, secure.log.slice(-2000)).toBe(true);
+    expect(await isServing()).toBe(true);
+  });
+});
+
+test("a peer that answers with junk is borne", async () => {
+  const random = new SeededRandom(SEED).split("peer");
+  const heads = [
+    "HTTP/1.1 200 OK\r\nX-Server-Version: 3.6.14\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
+    "HTTP/1.1 200 OK\r\nX-Server-Version: 3.6.14\r\nContent-Length: 99999999\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\n\r\n",
+    "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://[\r\n\r\n",
+    "HTTP/9.9 x\r\n\r\n",
+    "",
+  ];
+  let answered = 0;
+  const peer = createServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.once("data", () => {
+      answered += 1;
+      socket.end(Buffer.concat([Buffer.from(pick(random, heads)), bytesOf(random, 3000)]));
+    });
+  });
+  await new Promise<void>((resolve) => peer.listen(0, "127.0.0.1", resolve));
+  const { port } = peer.address() as AddressInfo;
+  const ports = await freshPorts();
+  const own = `http://127.0.0.1:${ports.peer}`;
+  const lonely = new MemberProcess(join(directory, "lonely"), ports, [
+    `--initial-advertise-peer-urls=${own}`,
+    `--initial-cluster=default=${own},other=http://127.0.0.1:${port}`,
+  ]);
+  // Without the other it has no quorum and does not serve.
+  const ended = lonely.up().catch((error: unknown) => error);
+  await expect.poll(() => answered, { timeout: 30_000 }).toBeGreaterThan(50);
+  expect(lonely.isRunning, lonely.log.slice(-2000)).toBe(true);
+  const members = await fetch(`${own}/members`);
+  expect(members.status).toBe(200);
+  await lonely.end("SIGKILL");
+  expect(await ended).toBeInstanceOf(Error);
+  await new Promise((resolve) => peer.close(resolve));
 });
