@@ -27,9 +27,9 @@ test("users, roles and the switch outlive kill -9", async () => {
     const acknowledged: string[] = [];
     for (let life = 0; life < LIVES; life++) {
       const token = isEnabled ? await login("root", "pw") : undefined;
-      let isKilled = false;
+      const run = { isOver: false };
       const adding = async (): Promise<void> => {
-        for (let i = 0; !isKilled; i++) {
+        for (let i = 0; !run.isOver; i++) {
           const name = `u${life}-${i}`;
           await member.post("auth/user/add", { name, password: `pw-${name}` }, token);
           acknowledged.push(name);
@@ -44,7 +44,7 @@ test("users, roles and the switch outlive kill -9", async () => {
       );
       if (life % 2 === 0) await switched;
       await new Promise((resolve) => setTimeout(resolve, randomBelow(random, UNHEARD_MS_MAX)));
-      isKilled = true;
+      run.isOver = true;
       await member.end("SIGKILL");
       await added;
       const wasDone = (await switched) === "done";

@@ -81,7 +81,7 @@ beforeAll(async () => {
     table: services,
     clock: CLOCK,
     receiveMessageBytesMax: 10_000,
-    memoryBytesMax: 50_000,
+    memoryBytesMax: 25_000,
     bodyTimeoutMs: 200,
     websocketsMax: 2,
   });
@@ -442,8 +442,8 @@ describe("a body", () => {
   test("that holds more than its share of what all may hold is refused", async () => {
     const [small, large] = [await bed.raw(), await bed.raw()];
     const keepMoving = setInterval(() => small.socket.write("A"), 50);
-    small.socket.write(`${head("/v3/kv/range")}{"key":"${"A".repeat(15_000)}`);
-    large.socket.write(`${head("/v3/kv/range")}{"key":"${"A".repeat(36_000)}`);
+    small.socket.write(`${head("/v3/kv/range")}{"key":"${"A".repeat(8_000)}`);
+    large.socket.write(`${head("/v3/kv/range")}{"key":"${"A".repeat(18_000)}`);
     await until(() => large.received().includes("429"), "refusal");
     expect(large.received().toString()).toContain("too many request bodies are being received");
     expect(small.received().length).toBe(0);

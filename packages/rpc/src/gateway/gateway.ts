@@ -30,7 +30,7 @@ export interface JsonGatewayOptions {
   readonly clock: Clock;
   /** As the transport's: the gateway refuses what gRPC would. */
   readonly receiveMessageBytesMax?: number;
-  /** Of one JSON object. Default 4 times the message: base64 takes a third more, escapes the rest. */
+  /** Of one JSON object. Default twice the message: base64 takes a third more, names the rest. */
   readonly objectBytesMax?: number;
   /** Of the objects of all requests that are not complete. Default 256 MiB. */
   readonly memoryBytesMax?: number;
@@ -44,7 +44,7 @@ const MEMORY_BYTES_MAX = 256 * 1024 * 1024;
 const BODY_TIMEOUT_MS = 30_000;
 const WEBSOCKETS_MAX = 1024;
 /** Bytes of JSON for each byte of message. */
-const JSON_OVERHEAD = 4;
+const JSON_OVERHEAD = 2;
 
 export class JsonGateway {
   readonly #channel: InProcessChannel;

@@ -54,8 +54,14 @@ function normalizeBase64(field: DescField, value: string): string {
   throw new SyntaxError(`proto: invalid value for bytes field ${field.name}: ${shown}`);
 }
 
+/** More digits are no number that a field holds, and take time that grows with their square. */
+const INTEGER_CHARACTERS_MAX = 1_000;
+
 /** `"1.0"` and `"1e2"` are integers too. */
 function normalizeInteger(value: string): string {
+  if (value.length > INTEGER_CHARACTERS_MAX) {
+    throw new SyntaxError(`proto: invalid value of ${value.length} characters for a number`);
+  }
   if (!/^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(value) || /^-?\d+$/.test(value)) return value;
   const number = Number(value);
   return Number.isSafeInteger(number) ? String(number) : value;

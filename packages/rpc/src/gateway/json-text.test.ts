@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { JsonObjectSplitter } from "./json-text.ts";
+import { JSON_PIECES_MAX, JSON_WORD_BYTES_MAX, JsonObjectSplitter } from "./json-text.ts";
 
 const objects = fc.array(fc.dictionary(fc.string(), fc.jsonValue()), { maxLength: 6 });
 
@@ -55,5 +55,24 @@ describe("JsonObjectSplitter", () => {
     expect(split(splitter, [Buffer.from(`{"a":"${"x".repeat(92)}"}`)]).length).toBe(1);
     const push = (): void => void split(splitter, Array(21).fill(Buffer.from(`{"a":`)) as Buffer[]);
     expect(push).toThrow("request body larger than max (100 bytes)");
+  });
+
+  test.each([
+    ["values", `{"a":[${"0,".repeat(JSON_PIECES_MAX)}0]}`, "more than 100000 values"],
+    ["objects", `{"a":${"[".repeat(JSON_PIECES_MAX + 1)}`, "more than 100000 values"],
+    ["escapes", `{"a":"${"\\/".repeat(JSON_PIECES_MAX + 1)}"}`, "more than 100000 values"],
+    ["digits", `{"a":${"1".repeat(JSON_WORD_BYTES_MAX + 1)}}`, "too many characters"],
+  ])("push() refuses too many %s before they are read", (_name, text, message) => {
+    const bytes = Buffer.from(text);
+    expect(() => split(new JsonObjectSplitter(10_000_000), [bytes])).toThrow(message);
+    const parts = [bytes.subarray(0, 10), bytes.subarray(10, 999), bytes.subarray(999)];
+    expect(() => split(new JsonObjectSplitter(10_000_000), parts)).toThrow(message);
+  });
+
+  test("push() counts each object, and each word, for itself", () => {
+    const one = `{"a":[${"0,".repeat(JSON_PIECES_MAX - 10)}0]}`;
+    const words = `{"a":[${`${"1".repeat(JSON_WORD_BYTES_MAX)} ,`.repeat(5)}1]}`;
+    const splitter = new JsonObjectSplitter(10_000_000);
+    expect(split(splitter, [Buffer.from(one + one + words)])).toHaveLength(3);
   });
 });

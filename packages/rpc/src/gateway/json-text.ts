@@ -4,6 +4,8 @@
  * Invariants:
  * - Cutting the bytes anywhere gives the same objects in the same order.
  * - What is held never exceeds the maximum; an object that would is refused.
+ * - So is an object that would take longer to read than its size tells: one of very many values or
+ *   escapes, or with a number of very many digits.
  */
 
 import { EtcdError } from "@etcd-ts/base";
@@ -20,7 +22,13 @@ export class JsonTextError extends EtcdError {
   }
 }
 
+/** Values, names and escapes of one object; a transaction of thousands of operations has fewer. */
+export const JSON_PIECES_MAX = 100_000;
+/** Of a number or another word outside of strings. */
+export const JSON_WORD_BYTES_MAX = 1_000;
+
 const QUOTE = 0x22;
+const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
@@ -33,6 +41,8 @@ export class JsonObjectSplitter {
   #parts: Uint8Array[] = [];
   #heldBytes = 0;
   #depth = 0;
+  #pieces = 0;
+  #wordBytes = 0;
   #inString = false;
   #escaped = false;
 
@@ -68,6 +78,7 @@ export class JsonObjectSplitter {
         if (byte !== OPEN_BRACE) throw malformed(byte);
         start = i;
         this.#depth = 1;
+        this.#pieces = 0;
         continue;
       }
       this.#advance(byte);
@@ -82,11 +93,29 @@ export class JsonObjectSplitter {
   #advance(byte: number): void {
     if (this.#inString) {
       if (this.#escaped) this.#escaped = false;
-      else if (byte === BACKSLASH) this.#escaped = true;
-      else if (byte === QUOTE) this.#inString = false;
-    } else if (byte === QUOTE) this.#inString = true;
-    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) this.#depth++;
-    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) this.#depth--;
+      else if (byte === BACKSLASH) {
+        this.#escaped = true;
+        this.#countPiece();
+      } else if (byte === QUOTE) this.#inString = false;
+      return;
+    }
+    if (byte === QUOTE) this.#inString = true;
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      this.#depth++;
+      this.#countPiece();
+    } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) this.#depth--;
+    else if (byte === COMMA) this.#countPiece();
+    else if (!isSpace(byte)) {
+      if (++this.#wordBytes <= JSON_WORD_BYTES_MAX) return;
+      throw new JsonTextError("MALFORMED", "proto: syntax error: a value of too many characters");
+    }
+    this.#wordBytes = 0;
+  }
+
+  #countPiece(): void {
+    if (++this.#pieces <= JSON_PIECES_MAX) return;
+    const text = `request body of more than ${JSON_PIECES_MAX} values and escapes`;
+    throw new JsonTextError("TOO_LARGE", text);
   }
 
   #hold(part: Uint8Array): void {
