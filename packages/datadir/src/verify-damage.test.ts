@@ -4,8 +4,10 @@ import { beforeAll, describe, expect, test } from "vitest";
 import fc from "fast-check";
 import { hexFromBytes, latin1FromBytes } from "@etcd-ts/base";
 import { Database } from "@etcd-ts/bbolt";
+import { WriteAheadLog } from "@etcd-ts/wal";
 import { Fixture } from "./database-fixture.ts";
 import type { Change } from "./database-fixture.ts";
+import { restoreSnapshot } from "./restore.ts";
 import { verify } from "./verify.ts";
 
 const PAGE_BYTES = 4096;
@@ -166,5 +168,81 @@ describe("verify() of a database without a checksum", () => {
         expect((await verdict(bytes)).isIntact, `page ${page}, byte ${byte}`).toBe(false);
       }
     }
+  });
+});
+
+describe("verify() of a data directory", () => {
+  const WAL = "/data/member/wal/0000000000000000-0000000000000000.wal";
+  const SNAP = "/data/member/snap/0000000000000001-0000000000000001.snap";
+
+  /** A restored member with a few entries behind the snapshot. */
+  async function directory(): Promise<Fixture> {
+    const made = new Fixture();
+    await made.snapshot("/snapshot", { transactions: [[["put", "a", "1"]]] });
+    await made.run(
+      restoreSnapshot(made.context, {
+        snapshotPath: "/snapshot",
+        dataDirectory: "/data",
+        name: "m1",
+        initialCluster: "m1=http://a:1",
+        initialClusterToken: "tok",
+        advertisePeerURLs: ["http://a:1"],
+      }),
+    );
+    const { wal } = await made.run(
+      WriteAheadLog.open(made.disk, "/data/member/wal", START, made.context),
+    );
+    for (let index = 2; index < 20; index++) {
+      const data = new Uint8Array(index * 13).fill(index);
+      const entry = { type: "EntryNormal", term: 1, index, data } as const;
+      await made.run(wal.save({ term: 1, vote: 0n, commit: index }, [entry]));
+    }
+    await made.run(wal.close());
+    return made;
+  }
+
+  const START = { index: 1, term: 1, confState: undefined };
+  const stateOf = async (made: Fixture): Promise<unknown> => {
+    const { disk, context } = made;
+    try {
+      const { entries, hardState, metadata } = await made.run(
+        WriteAheadLog.readAll(disk, "/data/member/wal", START, context),
+      );
+      return { entries, hardState, metadata };
+    } catch {
+      return undefined;
+    }
+  };
+
+  test("tells of any flipped bit of the log, or what is read of it is the same", async () => {
+    const made = await directory();
+    const state = await stateOf(made);
+    const used = made.disk.fileBytes(WAL).findLastIndex((byte) => byte !== 0) + 1;
+    await fc.assert(
+      fc.asyncProperty(part, async (place) => {
+        const bit = Math.floor(place * used * 8);
+        made.disk.flipBit(WAL, bit >> 3, bit & 7);
+        const { checks } = await made.run(verify(made.context, { path: "/data" }));
+        const isTold = checks.some(({ status }) => status === "failed" || status === "warning");
+        if (!isTold) expect(await stateOf(made)).toEqual(state);
+        made.disk.flipBit(WAL, bit >> 3, bit & 7);
+      }),
+      { numRuns: 150 },
+    );
+    expect((await made.run(verify(made.context, { path: "/data" }))).isIntact).toBe(true);
+  });
+
+  test("tells of any flipped bit of a raft snapshot", async () => {
+    const made = await directory();
+    const { length } = made.disk.fileBytes(SNAP);
+    await fc.assert(
+      fc.asyncProperty(part, async (place) => {
+        const bit = Math.floor(place * length * 8);
+        made.disk.flipBit(SNAP, bit >> 3, bit & 7);
+        expect((await made.run(verify(made.context, { path: "/data" }))).isIntact).toBe(false);
+        made.disk.flipBit(SNAP, bit >> 3, bit & 7);
+      }),
+      { numRuns: 30 },
+    );
   });
 });
