@@ -193,6 +193,8 @@ export class SimCluster implements MemberHost {
         urls.delete(id);
         removed.add(id);
       },
+      // That a process is gone shows; that a network swallows everything does not.
+      isReachable: (id) => target(id)?.isUp ?? false,
       activeSinceMs: (id) => (this.#reaches(own, life, target(id)) ? startMs : undefined),
       versionOf: (id) => this.#versionOf(own, life, target(id)),
       stop: () => Promise.resolve(),
@@ -203,6 +205,7 @@ export class SimCluster implements MemberHost {
     if (life.isOver) return;
     this.guard(() => this.raft.sent(message));
     if (to === undefined) return;
+    if (!to.isUp) life.clock.nextTurn(() => life.inbound?.reportUnreachable(message.to));
     this.network.send(own.name, to.name, message, (copy) => this.#deliver(own, to, copy));
   }
 
