@@ -28,14 +28,12 @@ import { LeaseCheck } from "./checkers/lease-check.ts";
 import type { Answer, Operation } from "./checkers/linearizability.ts";
 import type { Request, Write } from "./checkers/model.ts";
 import { pairText } from "./checkers/model.ts";
-import { WatchCheck } from "./checkers/watch-check.ts";
-import type { WatchedEvent } from "./checkers/watch-check.ts";
+import type { WatchCheck, WatchedEvent } from "./checkers/watch-check.ts";
 import type { Call, SimCluster } from "./cluster.ts";
-import { watchedEvent } from "./cluster.ts";
 import { Guest } from "./guest.ts";
 import type { SimMember } from "./member.ts";
 import { around, pick } from "./options.ts";
-import type { Plant } from "./options.ts";
+import { Watchers } from "./watchers.ts";
 
 const CALL_TIMEOUT_MS = 8000;
 /** The longest time to live a client asks for. */
@@ -43,10 +41,10 @@ export const LEASE_SECONDS_MAX = 12;
 
 export class Workload {
   readonly operations: Operation[] = [];
-  readonly watches: WatchCheck[] = [];
   readonly leases: LeaseCheck;
   readonly auth = new AuthCheck();
   readonly guest: Guest;
+  readonly #watchers: Watchers;
   readonly #cluster: SimCluster;
   readonly #random: SeededRandom;
   /** Leases clients know of, newest last. */
@@ -65,6 +63,7 @@ export class Workload {
     this.#cluster = cluster;
     this.#random = cluster.random.split("workload");
     this.leases = new LeaseCheck(2 * cluster.options.driftPerMille);
+    this.#watchers = new Watchers(cluster, this.#random);
     this.guest = new Guest(cluster, this, this.auth);
     cluster.onRevision = (revision, events) => this.#happened(revision, events);
   }
@@ -73,13 +72,18 @@ export class Workload {
     const { clients, watchers, hasUsers } = this.#cluster.options;
     for (let i = 1; i <= clients; i++) this.#running.push(this.#client(`c${i}`));
     if (hasUsers) this.#running.push(this.guest.run(() => this.isOver));
-    for (let i = 1; i <= watchers; i++) this.#running.push(this.#watcher(`w${i}`));
+    for (let i = 1; i <= watchers; i++)
+      this.#running.push(this.#watchers.run(`w${i}`, () => this.isOver));
   }
 
   /** No new calls; resolves when those at hand have their end. */
   async stop(): Promise<void> {
     this.isOver = true;
     await Promise.all(this.#running);
+  }
+
+  get watches(): readonly WatchCheck[] {
+    return this.#watchers.watches;
   }
 
   /** Revisions a client was told its write made. */
@@ -392,92 +396,6 @@ export class Workload {
       );
       if (!mayBeClient) this.leases.gone(lease, atMs);
     }
-  }
-
-  async #watcher(name: string): Promise<void> {
-    const random = this.#random.split(name);
-    const { clock } = this.#cluster;
-    let resume: WatchCheck | undefined;
-    const key = random.float() < 0.5 ? undefined : this.#key(random);
-    while (!this.isOver) {
-      const up = this.#cluster.members.filter(({ server }) => server !== undefined);
-      if (up.length > 0) resume = await this.#watch(name, random, pick(random, up), key, resume);
-      await sleep(clock, around(random, 500));
-    }
-  }
-
-  /** Watches on one member until it goes down, a compaction ends it, or the client has enough. */
-  async #watch(
-    name: string,
-    random: SeededRandom,
-    member: SimMember,
-    key: string | undefined,
-    resume: WatchCheck | undefined,
-  ): Promise<WatchCheck | undefined> {
-    const { clock, trace, ledger } = this.#cluster;
-    const life = member.life!;
-    const { store } = member.server!;
-    const stream = store.newWatchStream();
-    const known = store.currentRevision;
-    const drawn = random.float() < 0.3 ? known + 1 : 2 + randomBelow(random, known);
-    const { plant } = this.#cluster.options;
-    const startRevision = resume?.resumeRevision ?? drawn;
-    const check = new WatchCheck(
-      `${name} at ${member.name}`,
-      (changed) => key === undefined || changed === key,
-      startRevision,
-    );
-    this.watches.push(check);
-    trace.count(resume === undefined ? "watches" : "watches resumed");
-    const range =
-      key === undefined
-        ? { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) }
-        : { key: bytesFromLatin1(key), rangeEnd: new Uint8Array(0) };
-    const skipped = plant === "watch resumes late" && resume !== undefined ? 1 : 0;
-    const id = stream.watch({ ...range, startRevision: startRevision + skipped });
-    if (typeof id !== "number") throw id;
-    let isCompacted = false;
-    const untilMs = clock.monotonicMs() + 20_000 * random.float();
-    while (clock.monotonicMs() < untilMs && !life.isOver && !isCompacted) {
-      await sleep(clock, around(random, 200));
-      if (life.isOver) break;
-      if (random.float() < 0.1) stream.requestProgress(id);
-      for (const batch of stream.take(1 + randomBelow(random, 4))) {
-        if (batch.compactRevision > 0) isCompacted = true;
-        else {
-          const events = batch.events.map(watchedEvent);
-          trace.count("watch events", events.length);
-          for (const part of delivered(events, plant)) {
-            this.#cluster.guard(() => check.take(part, batch.revision));
-          }
-        }
-      }
-      this.#cluster.guard(() => check.compare(ledger));
-    }
-    if (!life.isOver) stream.close();
-    return isCompacted ? undefined : check;
-  }
-}
-
-/** A batch as it reaches the client: as it was sent, but for a planted bug. */
-function delivered(events: WatchedEvent[], plant: Plant): WatchedEvent[][] {
-  const first = events[0];
-  if (first === undefined) return [events];
-  switch (plant) {
-    case "watch loses":
-      return events.length > 1 ? [events.slice(1)] : [];
-    case "watch repeats":
-      return [events, events];
-    case "watch swaps":
-      return [events.toReversed()];
-    case "watch splits": {
-      const cut = events.findIndex(
-        ({ modRevision }, i) => modRevision === events[i - 1]?.modRevision,
-      );
-      return cut < 0 ? [events] : [events.slice(0, cut), events.slice(cut)];
-    }
-    default:
-      return [events];
   }
 }
 
