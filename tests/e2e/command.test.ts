@@ -96,7 +96,12 @@ test.each([
   [["--bogus"], 2, "flag provided but not defined: -bogus"],
   [["--max-txn-ops=abc"], 2, 'invalid value "abc" for flag -max-txn-ops: parse error'],
   [["word"], 1, "is not a valid flag"],
-  [["--cert-file=x"], 1, "--cert-file is a flag of etcd that etcd-ts has not built yet"],
+  [
+    ["--discovery-proxy=x"],
+    1,
+    "--discovery-proxy is a flag of etcd that etcd-ts has not built yet",
+  ],
+  [["--cert-file=x"], 1, "KeyFile and CertFile must both be present"],
   [["--election-timeout=100"], 1, "should be at least as 5 times"],
   [["--config-file=/nonexistent.yml"], 1, "no such file or directory"],
   [["gateway", "start"], 1, "etcd gateway is not built yet"],
