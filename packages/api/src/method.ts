@@ -10,6 +10,7 @@ import { invariant, unreachable } from "@etcd-ts/base";
 import type { Codec } from "@etcd-ts/base";
 
 import { AlarmRequestCodec, AlarmResponseCodec } from "./codec/alarm.ts";
+import { ClientTxnRequestCodec } from "./codec/client-txn.ts";
 import { generatedCodec } from "./codec/generated-codec.ts";
 import {
   CompactionRequestCodec,
@@ -29,7 +30,7 @@ import {
   LeaseRevokeRequestCodec,
   LeaseRevokeResponseCodec,
 } from "./codec/lease.ts";
-import { TxnRequestCodec, TxnResponseCodec } from "./codec/txn.ts";
+import { TxnResponseCodec } from "./codec/txn.ts";
 import { WatchRequestCodec, WatchResponseCodec } from "./codec/watch.ts";
 import {
   Auth as AuthService,
@@ -186,7 +187,7 @@ export const KV = {
   Txn: hot(
     "etcdserverpb.KV/Txn",
     () => KVService.method.txn,
-    TxnRequestCodec,
+    ClientTxnRequestCodec,
     TxnResponseCodec,
     "/v3/kv/txn",
   ),
