@@ -92,7 +92,7 @@ spec:
     - --listen-peer-urls=http://10.0.0.1:2380
     - --initial-advertise-peer-urls=http://10.0.0.1:2380
     - --initial-cluster=m1=http://10.0.0.1:2380
-    image: registry.k8s.io/etcd:3.6.14-0
+    image: etcd:3.6.14
     name: etcd
     volumeMounts:
     - mountPath: /var/lib/etcd
