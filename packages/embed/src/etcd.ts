@@ -5,6 +5,8 @@
  * Order at the start, so that nothing half-started is ever seen: bind all listeners, open and
  * replay the data, start the member, wait until it is published, serve. At the stop: refuse
  * new connections, end open streams, let calls finish, stop the member, close the files.
+ *
+ * Longer than most files because all parts of a member meet here; what they do is theirs.
  */
 
 import type { Clock, Disk, Logger } from "@etcd-ts/base";
@@ -45,7 +47,13 @@ import type { Listener } from "./listener.ts";
 import { ConfigError, parseListenURLs } from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
 import { peerQuestions } from "./peer-questions.ts";
-import { createPeerHandler, PeerServer, PeerTransportHTTP } from "./rafthttp/index.ts";
+import {
+  createPeerHandler,
+  dialFrom,
+  memberLocalAddress,
+  PeerServer,
+  PeerTransportHTTP,
+} from "./rafthttp/index.ts";
 import type { Dial } from "./rafthttp/index.ts";
 import { serverConfig } from "./server-config.ts";
 import { MemberTLS } from "./tls/member-tls.ts";
@@ -236,7 +244,7 @@ class Member implements Etcd {
       clock,
       logger,
       metrics,
-      dial: tls.peerDial(initial.domain),
+      dial: dialFrom(localAddressOf(config, logger), tls.peerDial(initial.domain)),
       server: () => opened!,
     });
     const questions = peerQuestions(transport.client, logger);
@@ -429,6 +437,12 @@ function discoveryOf(config: EmbedConfig, clock: Clock, logger: Logger): Discove
     logger.info("Bootstrapping cluster using v3 discovery.");
     return joinThroughDiscovery(discovery, memberID, self, { logger, clock });
   };
+}
+
+/** Undefined: the system chooses. */
+function localAddressOf(config: EmbedConfig, logger: Logger): string | undefined {
+  if (!config.featureGates.SetMemberLocalAddr) return undefined;
+  return memberLocalAddress(config.initialAdvertisePeerURLs, logger);
 }
 
 function createPasswords(config: EmbedConfig, logger: Logger): PasswordThreads {

@@ -11,17 +11,23 @@ import { tlsErrorText } from "@etcd-ts/rpc";
 import type { PeerURL } from "./url-picker.ts";
 
 /** Resolves to a stream whose next bytes are HTTP/1.1. @throws {NetworkError} */
-export type Dial = (url: PeerURL, options: { readonly timeoutMs: number }) => Promise<Duplex>;
+export type Dial = (url: PeerURL, options: DialOptions) => Promise<Duplex>;
+
+export interface DialOptions {
+  readonly timeoutMs: number;
+  /** Of this machine; left out: the system chooses. */
+  readonly localAddress?: string;
+}
 
 /** TCP and unix sockets without TLS. */
-export const dialPlain: Dial = (url, { timeoutMs }) =>
+export const dialPlain: Dial = (url, { timeoutMs, localAddress }) =>
   new Promise((resolve, reject) => {
     const text = `dial ${describe(url)}`;
     if (url.scheme === "https" || url.scheme === "unixs") {
       reject(new NetworkError("IO", `${text}: no TLS configuration for ${url.scheme}`));
       return;
     }
-    const socket = open(url);
+    const socket = open(url, localAddress);
     const timer = setTimeout(() => {
       socket.destroy();
       reject(new NetworkError("TIMED_OUT", `${text}: i/o timeout`));
@@ -38,13 +44,14 @@ export const dialPlain: Dial = (url, { timeoutMs }) =>
     });
   });
 
-function open(url: PeerURL): Socket {
+function open(url: PeerURL, localAddress: string | undefined): Socket {
   const { address } = url;
   return address.kind === "unix"
     ? connect({ path: address.path })
     : connect({
         host: address.host,
         port: address.port,
+        ...(localAddress === undefined ? {} : { localAddress }),
         noDelay: true,
         keepAlive: true,
         keepAliveInitialDelay: 30_000,

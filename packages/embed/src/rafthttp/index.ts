@@ -1,6 +1,7 @@
 /** etcd's peer protocol over HTTP/1.1. */
 
 export { dialPlain } from "./dial.ts";
+export { dialFrom, memberLocalAddress } from "./local-address.ts";
 export type { Dial } from "./dial.ts";
 export type { PeerIdentity } from "./headers.ts";
 export { PeerHttpClient } from "./http-client.ts";
