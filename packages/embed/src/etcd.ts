@@ -46,6 +46,8 @@ import { reportFeatureGates } from "./feature-gates.ts";
 import type { Listener } from "./listener.ts";
 import { ConfigError, parseListenURLs } from "./listen-url.ts";
 import type { ListenURL } from "./listen-url.ts";
+import { promiseWithEnd } from "./promise-with-end.ts";
+import type { PromiseWithEnd } from "./promise-with-end.ts";
 import { peerQuestions } from "./peer-questions.ts";
 import {
   createPeerHandler,
@@ -499,17 +501,4 @@ function urlTexts(listeners: readonly Listener[]): readonly string[] {
 
 function serveOn(listener: Listener, server: RpcServer): void {
   listener.serve((socket, peer) => server.handleConnection(socket, peer));
-}
-
-interface PromiseWithEnd {
-  readonly promise: Promise<Error | undefined>;
-  readonly end: (error: Error | undefined) => void;
-}
-
-function promiseWithEnd(): PromiseWithEnd {
-  let end: (error: Error | undefined) => void = () => undefined;
-  const promise = new Promise<Error | undefined>((resolve) => {
-    end = resolve;
-  });
-  return { promise, end };
 }

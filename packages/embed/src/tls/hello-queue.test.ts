@@ -13,6 +13,7 @@ let turn: number;
 let started: { socket: Socket; turn: number }[];
 let givenUp: string[];
 let isOver: boolean;
+let queue: HelloQueue;
 
 beforeEach(async () => {
   [clients, started, givenUp, turn, isOver] = [[], [], [], 0, false];
@@ -21,7 +22,7 @@ beforeEach(async () => {
     if (!isOver) setImmediate(count);
   };
   setImmediate(count);
-  const queue = new HelloQueue({
+  queue = new HelloQueue({
     timeoutMs: 300,
     start: (socket) => started.push({ socket, turn }),
     giveUp: (_socket, reason) => givenUp.push(reason),
@@ -33,6 +34,7 @@ beforeEach(async () => {
 
 afterEach(() => {
   isOver = true;
+  queue.close();
   for (const { socket } of started) socket.destroy();
   for (const client of clients) client.destroy();
   server.close();

@@ -4,6 +4,10 @@
  * Answering a hello costs the loop half a millisecond or more. A thousand that come at once would
  * cost half a second, in which no heartbeat leaves; so a few are answered in each turn.
  *
+ * They are started where the loop polls for I/O. Node drops what TLS has to say (an alert) while it
+ * has not seen the end of the write before, and it sees that after polling: started anywhere else,
+ * an answer to a quick client would still count as being written when the refusal is due.
+ *
  * Invariants:
  * - A connection costs nothing but its place until its first record is there as a whole.
  * - At most `HELLOS_PER_TURN` are started in one turn, in the order in which they were complete.
@@ -11,6 +15,7 @@
  */
 
 import type { Socket } from "node:net";
+import { MessageChannel } from "node:worker_threads";
 
 export const HELLOS_PER_TURN = 4;
 
@@ -30,10 +35,19 @@ export interface HelloQueueOptions {
 export class HelloQueue {
   readonly #options: HelloQueueOptions;
   readonly #ready = new Set<Socket>();
+  /** A message to oneself arrives where the loop polls. */
+  readonly #turns = new MessageChannel();
   #isScheduled = false;
 
   constructor(options: HelloQueueOptions) {
     this.#options = options;
+    this.#turns.port1.on("message", () => this.#startSome());
+    this.#turns.port1.unref();
+  }
+
+  /** Starts no more. Idempotent. */
+  close(): void {
+    this.#turns.port1.close();
   }
 
   add(socket: Socket): void {
@@ -74,16 +88,19 @@ export class HelloQueue {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      let started = 0;
-      for (const socket of this.#ready) {
-        if (started++ === HELLOS_PER_TURN) break;
-        this.#ready.delete(socket);
-        if (!socket.destroyed) this.#options.start(socket);
-      }
-      if (this.#ready.size > 0) this.#schedule();
-    });
+    // Not at once: a message posted while one is handled would be handled in the same turn.
+    setImmediate(() => this.#turns.port2.postMessage(0));
+  }
+
+  #startSome(): void {
+    this.#isScheduled = false;
+    let started = 0;
+    for (const socket of this.#ready) {
+      if (started++ === HELLOS_PER_TURN) break;
+      this.#ready.delete(socket);
+      if (!socket.destroyed) this.#options.start(socket);
+    }
+    if (this.#ready.size > 0) this.#schedule();
   }
 }
 

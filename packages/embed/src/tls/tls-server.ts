@@ -113,6 +113,7 @@ export class TLSServer {
   }
 
   close(): void {
+    this.#hellos.close();
     for (const socket of this.#pending) socket.destroy();
     this.#pending.clear();
   }
