@@ -18,6 +18,23 @@ test("startEtcd() serves on a port of its own, and stop() is idempotent", async 
   await expect(fetch(`${etcd.endpoints[0]}/health`)).rejects.toThrow();
 });
 
+test("peers that ask while a member is being closed are told so", async () => {
+  const etcd = await startEtcd();
+  const [peer] = etcd.peerURLs;
+  expect((await fetch(`${peer}/version`)).status).toBe(200);
+  // Its files are closed; its listeners follow.
+  await etcd.server.stop();
+  for (const path of ["/version", "/members", "/downgrade/enabled", "/raft/probing"]) {
+    const answer = await fetch(`${peer}${path}`);
+    expect([path, answer.status, await answer.text()]).toEqual([
+      path,
+      503,
+      "etcdserver: server stopped\n",
+    ]);
+  }
+  await etcd.stop();
+});
+
 test("a member whose disk is full ends with the reason", async () => {
   const disk = new MemoryDisk({ clock: new NodeClock() });
   const etcd = await startMember(

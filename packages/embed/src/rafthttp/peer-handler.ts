@@ -46,7 +46,10 @@ export interface PeerHandlerOptions {
   readonly server: ServerOperations;
   /** Serves all below `/raft`; undefined for a cluster of one, which has no peers. */
   readonly transport:
-    | { handle(pathname: string, request: IncomingMessage, response: ServerResponse): void }
+    | {
+        readonly isStopped: boolean;
+        handle(pathname: string, request: IncomingMessage, response: ServerResponse): void;
+      }
     | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -78,7 +81,9 @@ class PeerEndpoints {
     // What is no path is nothing that is served here.
     const pathname = requestTarget(request)?.pathname ?? "";
     const { transport } = this.#options;
-    if (pathname === "/raft" || pathname.startsWith("/raft/")) {
+    // The member is being closed, and with it what the answers are read from.
+    if (transport?.isStopped === true) refuseStopped(response);
+    else if (pathname === "/raft" || pathname.startsWith("/raft/")) {
       if (transport === undefined) replyNotFound(response);
       else transport.handle(pathname, request, response);
     } else if (pathname === "/version") this.#version(request, response);
@@ -298,6 +303,11 @@ class PeerEndpoints {
       reply(response, 200, "text/plain", String(enabled));
     });
   }
+}
+
+function refuseStopped(response: ServerResponse): void {
+  response.setHeader("Connection", "close");
+  replyError(response, 503, SERVER_ERRORS.stopped.message);
 }
 
 function leaseStatus(error: EtcdError, notPrimaryStatus: number): number {

@@ -289,6 +289,10 @@ export class PeerTransportHTTP implements PeerTransport, PeerBook {
     return this.#peers.has(id) || this.#remotes.has(id);
   }
 
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
   isReachable(id: bigint): boolean {
     return this.#peers.get(id)?.isReachable ?? false;
   }
