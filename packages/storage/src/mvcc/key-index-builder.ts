@@ -41,11 +41,13 @@ export class KeyIndexBuilder {
     createRevision: number,
     version: number,
   ): number {
-    const slot = this.#table.find(bytes, start, end);
+    const table = this.#table;
+    const hash = table.hashOf(bytes, start, end);
+    const slot = table.find(hash, bytes, start, end);
     if (slot === NO_SLOT) {
-      return this.#table.add(bytes, start, end, main, sub, createRevision, version);
+      return table.add(hash, bytes, start, end, main, sub, createRevision, version);
     }
-    this.#table.pushNewest(slot, main, sub, createRevision, version);
+    table.pushNewest(slot, main, sub, createRevision, version);
     return slot;
   }
 

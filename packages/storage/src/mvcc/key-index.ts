@@ -84,7 +84,7 @@ export class KeyIndex {
 
   /** The slot of a key, which names it as long as compaction does not drop it; or `NO_SLOT`. */
   find(key: Uint8Array, start = 0, end: number = key.length): number {
-    return this.#table.find(key, start, end);
+    return this.#table.find(this.#table.hashOf(key, start, end), key, start, end);
   }
 
   /** A copy of the key. */
@@ -129,8 +129,9 @@ export class KeyIndex {
   /** Adds a put. The revision must be above all of the key's. */
   put(key: Uint8Array, main: number, sub: number): number {
     const table = this.#table;
-    const slot = table.find(key, 0, key.length);
-    if (slot === NO_SLOT) return this.#insert(key, main, sub);
+    const hash = table.hashOf(key, 0, key.length);
+    const slot = table.find(hash, key, 0, key.length);
+    if (slot === NO_SLOT) return this.#insert(hash, key, main, sub);
     const version = table.version(slot);
     if (version === 0) {
       this.#addLive(key, 1);
@@ -141,7 +142,7 @@ export class KeyIndex {
 
   /** Ends the newest generation of `key`; false if the key does not exist now. */
   tombstone(key: Uint8Array, main: number, sub: number): boolean {
-    const slot = this.#table.find(key, 0, key.length);
+    const slot = this.find(key);
     if (slot === NO_SLOT || !this.isLive(slot)) return false;
     this.#addLive(key, -1);
     this.#table.pushNewest(slot, main, sub, 0, 0);
@@ -279,8 +280,7 @@ export class KeyIndex {
         );
         previous = key;
         this.#verifyHistory(slot);
-        const found = table.find(key, 0, key.length);
-        invariant(found === slot, () => `KeyIndex: table and block ${at}`);
+        invariant(this.find(key) === slot, () => `KeyIndex: table and block ${at}`);
         if (this.isLive(slot)) live++;
       }
       size += length;
@@ -348,8 +348,8 @@ export class KeyIndex {
   }
 
   /** Takes in a key that is not there, with its first put. */
-  #insert(key: Uint8Array, main: number, sub: number): number {
-    const slot = this.#table.add(key, 0, key.length, main, sub, main, 1);
+  #insert(hash: number, key: Uint8Array, main: number, sub: number): number {
+    const slot = this.#table.add(hash, key, 0, key.length, main, sub, main, 1);
     const at = this.#blockOf(key);
     let block = this.#blocks[at]!;
     let position = this.#lowerBound(block, key);

@@ -80,9 +80,13 @@ export class KeyTable {
     return bytes;
   }
 
-  /** The slot of key `bytes[start, end)`, `NO_SLOT` if it has none. */
-  find(bytes: Uint8Array, start: number, end: number): number {
-    const hash = halfSipHash(this.#hashKey, bytes, start, end);
+  /** What `find` and `add` want to know of a key. */
+  hashOf(bytes: Uint8Array, start: number, end: number): number {
+    return halfSipHash(this.#hashKey, bytes, start, end);
+  }
+
+  /** The slot of key `bytes[start, end)`, which has `hash`; `NO_SLOT` if it has none. */
+  find(hash: number, bytes: Uint8Array, start: number, end: number): number {
     const { places } = this.#shardOf(hash);
     const mask = places.length - 1;
     for (let at = placeOf(hash, mask); places[at] !== 0; at = (at + 2) & mask) {
@@ -95,6 +99,7 @@ export class KeyTable {
 
   /** Takes in a key that is not there. */
   add(
+    hash: number,
     bytes: Uint8Array,
     start: number,
     end: number,
@@ -112,7 +117,7 @@ export class KeyTable {
     numbers[at + ADDRESS] = this.#arena.add(bytes, start, end);
     words[2 * at + SUB] = sub;
     words[2 * at + LENGTH] = end - start;
-    this.#insert(slot, halfSipHash(this.#hashKey, bytes, start, end));
+    this.#insert(slot, hash);
     return slot;
   }
 
@@ -124,7 +129,7 @@ export class KeyTable {
     const address = numbers[at + ADDRESS]!;
     const start = this.#arena.startOf(address);
     const bytes = this.#arena.chunkOf(address);
-    this.#withdraw(slot, halfSipHash(this.#hashKey, bytes, start, start + length));
+    this.#withdraw(slot, this.hashOf(bytes, start, start + length));
     this.#arena.remove(address, length);
     if (older !== undefined) older[slot & (CHUNK_SLOTS - 1)] = undefined;
     this.#freeSlots.push(slot);
