@@ -381,7 +381,7 @@ func (f *formatRun) watching() {
 	f.run("", "watch", "w", from, "--", "/nonexistent/program")
 	f.run("", "watch", "w", from, "--", "nonexistent-program")
 	f.each("", "watch", "w", "--rev=1")
-	for _, lines := range []string{"", "\n", "bogus\n", "watch\n", "watch w " + from + " -- false\n", "watch w x --prefix\n", "watch --bogus w\n"} {
+	for _, lines := range []string{"", "\n", "bogus\n", "watch\n", "watch w x --prefix\n", "watch --bogus w\n"} {
 		f.run(lines, "watch", "-i")
 	}
 }
