@@ -14,7 +14,7 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { commandOf, root, startCluster } from "./member.mjs";
@@ -180,7 +180,7 @@ async function main() {
     writeFileSync(options.results, JSON.stringify({ rows, facts, commands }, undefined, 2));
   }
   const type = statfsSync(tmpdir()).type.toString(16);
-  const machine = `${cpus().length} cores (${cpus()[0].model}), file system type 0x${type}, Node ${process.version}, reference ${version("reference")}; rounds in turn, medians`;
+  const machine = `${cpus().length} cores (${cpus()[0].model}), file system type 0x${type}, Node ${process.version}, reference ${version("reference")}; rounds in turn, medians; ${loadavg()[1].toFixed(0)} processes wanted a core at the end of the run`;
   report({ rows: inOrder(rows), facts, machine, file: options.write, commands });
 }
 
