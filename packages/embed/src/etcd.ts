@@ -285,10 +285,20 @@ class Member implements Etcd {
     member.#createServers({ table, clock, health, commandLine: environment.commandLine });
     member.#servePeers(transport, clock);
     server.start();
-    const failure = await Promise.race([server.whenReady(), ended.promise]);
-    if (failure !== undefined) throw failure;
-    member.#serve();
+    await member.#serveWhenReady();
     return member;
+  }
+
+  /** A member that others have removed is never ready: it ends, and that is no failure. */
+  async #serveWhenReady(): Promise<void> {
+    // It is never ready if it stops or fails first, and then its end says why.
+    const isReady = await this.server.whenReady().then(
+      () => true,
+      () => false,
+    );
+    const failure = isReady ? this.#failure : await this.ended;
+    if (failure !== undefined) throw failure;
+    if (this.#stopping === undefined) this.#serve();
   }
 
   #createServers(parts: {

@@ -111,6 +111,7 @@ export class MemberCore {
   readonly #leaderWaiters = new Waiters();
   readonly #applyWaiters = new Waiters();
   #leaderID = 0n;
+  #hasLeft = false;
   /** What was told last; told again while it is true. */
   #facts: ServerFacts | undefined;
   #latestHeader: ResponseHeader | undefined;
@@ -667,6 +668,9 @@ export class MemberCore {
   }
 
   #leave(): void {
+    // Each of the others may say so, and the log too.
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
     this.ports.logger.warn("server error", {
       error: "the member has been permanently removed from the cluster",
     });
