@@ -5,38 +5,12 @@
  * `confchange` or `quorum`. One line is printed a file, with the first difference if there is one;
  * the last line is `N passed, N failed`. The exit code is 1 if any failed or there were none.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-
-const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+import { importBundled } from "./bundled.mjs";
 
 /** The runner is TypeScript of the raft package; Node 20 needs it bundled first. */
-async function loadRunner() {
-  const { build } = await import("esbuild").catch(() => {
-    console.error("dependencies are missing: run `npm ci` first");
-    process.exit(2);
-  });
-  const directory = mkdtempSync(join(tmpdir(), "raft-vectors-"));
-  try {
-    const outfile = join(directory, "run.mjs");
-    await build({
-      entryPoints: [join(root, "packages/raft/src/vectors/run.ts")],
-      outfile,
-      bundle: true,
-      platform: "node",
-      format: "esm",
-      target: "node20",
-      conditions: ["source"],
-      logLevel: "error",
-      sourcemap: "inline",
-    });
-    return await import(pathToFileURL(outfile).href);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
+const loadRunner = () => importBundled("packages/raft/src/vectors/run.ts", { sourcemap: "inline" });
 
 /** Paths of all transcripts (`.txt`) below `path`, in order. */
 function filesBelow(path) {
