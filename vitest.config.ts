@@ -12,6 +12,9 @@ export default defineConfig({
     ],
     setupFiles: ["tests/setup.ts"],
     testTimeout: 60_000,
+    hookTimeout: 120_000,
+    // What is waited for comes soon, unless others want the processor.
+    expect: { poll: { timeout: 30_000 } },
     // The difference of two large values would take longer than the tests.
     diff: { truncateThreshold: 200 },
   },

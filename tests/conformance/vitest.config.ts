@@ -14,5 +14,7 @@ export default defineConfig({
   test: {
     include: ["tests/conformance/*/*.reference.test.ts"],
     testTimeout: 60_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 30_000 } },
   },
 });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { randomBelow, SeededRandom } from "@etcd-ts/base";
 import { expect, test } from "vitest";
 
-import { MemberProcess } from "./member-process.ts";
+import { MemberProcess } from "../processes/member-process.ts";
 
 const SEED = 7;
 const LIVES = 5;

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { programOf, Scratch, startServer } from "../recovery/tools.ts";
 import type { Server } from "../recovery/tools.ts";
-import { freePort } from "../free-ports.ts";
+import { freePort } from "../processes/free-ports.ts";
 
 const examples = join(import.meta.dirname, "../../docs/examples/backup");
 const script = join(examples, "etcd-backup");

@@ -9,7 +9,7 @@ import type { Damage, Fault } from "../recovery/bad-input.ts";
 import { errorOf, runTool, Scratch, startServer, verified } from "../recovery/tools.ts";
 import type { Ended, RunOptions, Server, Tool } from "../recovery/tools.ts";
 import { Turns } from "../recovery/turns.ts";
-import { freePort } from "../free-ports.ts";
+import { freePort } from "../processes/free-ports.ts";
 
 const scratch = new Scratch();
 const turns = new Turns(3);

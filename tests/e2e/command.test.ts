@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { Etcd3 } from "etcd3";
 import { afterEach, expect, test } from "vitest";
-import { freePort } from "../free-ports.ts";
+import { freePort } from "../processes/free-ports.ts";
 
 const command = join(import.meta.dirname, "../../bin/etcd");
 const running = new Set<ChildProcess>();

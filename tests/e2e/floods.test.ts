@@ -10,7 +10,7 @@ import { Client } from "@etcd-ts/client";
 import { Etcd3 } from "etcd3";
 import { afterEach, expect, test } from "vitest";
 
-import { freshPorts, MemberProcess } from "./member-process.ts";
+import { freshPorts, MemberProcess } from "../processes/member-process.ts";
 
 const MEGABYTE = 1024 * 1024;
 const directory = mkdtempSync(join(tmpdir(), "etcd-floods-"));
@@ -28,8 +28,12 @@ async function start(
   descriptorsMax?: number,
 ): Promise<MemberProcess> {
   const dataDir = join(directory, String(members.length), "data");
-  const member = new MemberProcess(dataDir, await freshPorts(), flags);
-  member.descriptorsMax = descriptorsMax;
+  const member = new MemberProcess({
+    dataDir,
+    ports: await freshPorts(),
+    flags,
+    ...(descriptorsMax === undefined ? {} : { descriptorsMax }),
+  });
   members.push(member);
   await member.up();
   return member;
@@ -54,7 +58,7 @@ test("more connections than files allow are closed, and those before them go on"
   const limit = 400;
   const reserved = 150;
   const member = await start([], limit);
-  const witness = new Etcd3({ hosts: member.client });
+  const witness = new Etcd3({ hosts: member.clientURL });
   await witness.put("k").value("before");
   const watcher = await witness.watch().key("k").create();
   const slow = flood(member.ports.client, 2 * limit, "GET /health HTTP/1.1\r\nX-Slow: ");
@@ -68,7 +72,7 @@ test("more connections than files allow are closed, and those before them go on"
   const peers = await fetch(`http://127.0.0.1:${member.ports.peer}/members`);
   expect(peers.status).toBe(200);
   for (const socket of slow) socket.destroy();
-  const late = new Etcd3({ hosts: member.client });
+  const late = new Etcd3({ hosts: member.clientURL });
   await expect
     .poll(
       () =>
@@ -90,7 +94,7 @@ test("a limit of open files that leaves no connections ends the start", async ()
 
 test("connections that say nothing, or never end what they say, cost little", async () => {
   const member = await start();
-  const witness = new Etcd3({ hosts: member.client });
+  const witness = new Etcd3({ hosts: member.clientURL });
   await witness.put("k").value("v");
   const before = member.rssBytes();
   const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -112,8 +116,8 @@ test("connections that say nothing, or never end what they say, cost little", as
 });
 
 test("logins in masses are bounded, and users who are logged in do not notice", async () => {
-  const member = await start(["--bcrypt-cost=8"]);
-  const base = { endpoints: [member.client], timeoutMs: 30_000 };
+  const member = await start(["--bcrypt-cost=9"]);
+  const base = { endpoints: [member.clientURL], timeoutMs: 30_000 };
   const bare = new Client(base);
   await bare.auth.userAdd("root", "pw");
   await bare.auth.roleAdd("root");

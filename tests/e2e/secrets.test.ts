@@ -12,7 +12,7 @@ import { CertificateAuthority, writePair } from "@etcd-ts/certs";
 import { Client } from "@etcd-ts/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { freshPorts, MemberProcess } from "./member-process.ts";
+import { freshPorts, MemberProcess } from "../processes/member-process.ts";
 
 const ROOT_PASSWORD = "planted-root-password";
 const PASSWORDS = [
@@ -66,7 +66,7 @@ function ask(
 ): Promise<Said> {
   return new Promise((resolve, reject) => {
     const headers = token === "" ? {} : { authorization: token };
-    const url = new URL(path, member.client);
+    const url = new URL(path, member.clientURL);
     const options = { method, headers, ca: authority.pair.cert, agent: false } as const;
     const request = httpsRequest(url, options, (response) => {
       let text = JSON.stringify(response.headers);
@@ -92,7 +92,11 @@ async function complaint(call: Promise<unknown>): Promise<string> {
 async function exercise(member: MemberProcess): Promise<{ tokens: string[]; said: string[] }> {
   const said: string[] = [];
   const tokens: string[] = [];
-  const base = { endpoints: [member.client], tls: { ca: authority.pair.cert }, timeoutMs: 20_000 };
+  const base = {
+    endpoints: [member.clientURL],
+    tls: { ca: authority.pair.cert },
+    timeoutMs: 20_000,
+  };
   const bare = new Client(base);
   await bare.auth.userAdd("root", ROOT_PASSWORD);
   await bare.auth.roleAdd("root");
@@ -168,18 +172,18 @@ describe.each([
 ])("with $name", ({ level, flags }) => {
   test("no log, metric or error has a secret", async () => {
     const dataDir = join(directory, `data-${level}-${flags().length}`);
-    const member = new MemberProcess(
+    const member = new MemberProcess({
       dataDir,
-      await freshPorts(),
-      [
+      ports: await freshPorts(),
+      flags: [
         `--log-level=${level}`,
         "--bcrypt-cost=4",
         `--cert-file=${join(directory, "server.crt")}`,
         `--key-file=${join(directory, "server.key")}`,
         ...flags(),
       ],
-      "https",
-    );
+      scheme: "https",
+    });
     try {
       await member.up();
       const { tokens, said } = await exercise(member);
@@ -228,18 +232,19 @@ test("all of a data directory is for its owner alone, whatever the umask", async
   const umask = process.umask(0);
   const home = join(directory, "home");
   mkdirSync(home, { mode: 0o700 });
-  const member = new MemberProcess(join(home, "data"), await freshPorts(), [
-    "--snapshot-count=20",
-    "--auto-tls",
-  ]);
+  const member = new MemberProcess({
+    dataDir: join(home, "data"),
+    ports: await freshPorts(),
+    flags: ["--snapshot-count=20", "--auto-tls"],
+  });
   try {
     await member.up();
-    const client = new Client({ endpoints: [member.client] });
+    const client = new Client({ endpoints: [member.clientURL] });
     for (let i = 0; i < 60; i++) await client.kv.put(`k${i}`, "x".repeat(1000));
     await client.maintenance.defragment();
     await client.close();
     const etcdctl = join(import.meta.dirname, "../../bin/etcdctl");
-    const words = ["--endpoints", member.client, "snapshot", "save", join(home, "backup.db")];
+    const words = ["--endpoints", member.clientURL, "snapshot", "save", join(home, "backup.db")];
     await promisify(execFile)(process.execPath, [etcdctl, ...words]);
     await member.end("SIGKILL");
     await member.up();

@@ -13,7 +13,7 @@ import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CertificateAuthority, writePair, writeWhole } from "@etcd-ts/certs";
-import { quietPorts } from "../free-ports.ts";
+import { freePorts } from "../processes/free-ports.ts";
 import { missingLine } from "./runbook.ts";
 import type { Section } from "./runbook.ts";
 
@@ -69,7 +69,7 @@ export class Site {
     const addresses = SUBNETS.flatMap((subnet) =>
       Array.from({ length: count }, (_, i) => `10.0.${subnet}.${i + 1}`),
     ).flatMap((host) => [`${host}:2379`, `${host}:2380`]);
-    const free = await quietPorts(addresses.length);
+    const free = await freePorts(addresses.length);
     const ports = new Map(addresses.map((address, i) => [address, free[i]!]));
     fs.mkdirSync(join(directory, "backup"));
     const names = Array.from({ length: count }, (_, i) => `m${i + 1}`);

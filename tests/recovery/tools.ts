@@ -8,14 +8,13 @@ import { NULL_LOGGER, NULL_METRICS } from "@etcd-ts/base";
 import { verify } from "@etcd-ts/datadir";
 import type { VerifyReport } from "@etcd-ts/datadir";
 import { NodeClock, NodeDisk } from "@etcd-ts/runtime";
-import { quietPorts } from "../free-ports.ts";
+import { freshPorts, MemberProcess } from "../processes/member-process.ts";
 
 export type Program = "ours" | "reference";
 export type Tool = "etcdctl" | "etcdutl";
 
 const repository = join(import.meta.dirname, "../..");
 const TOOL_MS_MAX = 60_000;
-const READY_MS_MAX = 60_000;
 
 /** Words that start a program. */
 export function programOf(program: Program, name: string): readonly string[] {
@@ -95,39 +94,19 @@ export interface Server {
 
 /** One member as a process. */
 export async function startServer(program: Program, dataDirectory: string): Promise<Server> {
-  const [client, peer] = (await quietPorts(2)).map((port) => `127.0.0.1:${port}`);
-  const [first, ...rest] = programOf(program, "etcd");
-  const child = spawn(
-    first!,
-    [
-      ...rest,
-      `--data-dir=${dataDirectory}`,
-      `--listen-client-urls=http://${client}`,
-      `--advertise-client-urls=http://${client}`,
-      `--listen-peer-urls=http://${peer}`,
-    ],
-    { stdio: ["ignore", "ignore", "pipe"] },
-  );
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  const stop = async (): Promise<void> => {
-    child.kill("SIGTERM");
-    await ended;
-  };
-  let log = "";
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`not ready:\n${log}`)), READY_MS_MAX);
-    child.stderr.on("data", (chunk: Buffer) => {
-      log = (log + chunk.toString()).slice(-4000);
-      if (!log.includes("ready to serve client requests")) return;
-      clearTimeout(timer);
-      resolve();
-    });
-    child.once("exit", () => reject(new Error(`it ended:\n${log}`)));
-  }).catch(async (error: unknown) => {
-    await stop();
-    throw error;
+  const ports = await freshPorts();
+  const member = new MemberProcess({
+    dataDir: dataDirectory,
+    ports,
+    program: programOf(program, "etcd"),
   });
-  return { endpoint: client!, peer: peer!, dataDirectory, stop };
+  await member.up();
+  return {
+    endpoint: `127.0.0.1:${ports.client}`,
+    peer: `127.0.0.1:${ports.peer}`,
+    dataDirectory,
+    stop: () => member.end("SIGTERM"),
+  };
 }
 
 /** Directories for a test file, removed with `clean`. */

@@ -18,7 +18,7 @@ import type { WatchedEvent } from "../../sim/src/checkers/watch-check.ts";
 import { watchedEvent } from "../../sim/src/cluster.ts";
 import { rangeText } from "../../sim/src/workload.ts";
 import { compactRevisionOf, History } from "./history.ts";
-import type { Process, Processes } from "./processes.ts";
+import type { ClusterMember, ProcessCluster } from "../processes/cluster.ts";
 import { Upkeep } from "./upkeep.ts";
 
 const CALL_TIMEOUT_MS = 3000;
@@ -45,7 +45,7 @@ export class Load {
   readonly operations: Operation[] = [];
   /** When the first write was acknowledged that was asked for after `sinceMs`. */
   #awaited = { sinceMs: Infinity, returnMs: Infinity };
-  readonly #cluster: Processes;
+  readonly #cluster: ProcessCluster;
   readonly #isStale: boolean;
   readonly #watches: WatchCheck[] = [];
   readonly #leases = new LeaseCheck(20);
@@ -57,7 +57,7 @@ export class Load {
   #serial = 0;
   #failure: unknown;
 
-  constructor(cluster: Processes, options: LoadOptions) {
+  constructor(cluster: ProcessCluster, options: LoadOptions) {
     const { clients, isStale = false, hasUpkeep = false } = options;
     this.#cluster = cluster;
     this.#isStale = isStale;
@@ -87,7 +87,7 @@ export class Load {
    * Asks the members again and again by itself: a client that waits for a write which was lost with
    * the leader would hide that the next one is taken.
    */
-  async writesResume(among: readonly Process[], sinceMs: number): Promise<number> {
+  async writesResume(among: readonly ClusterMember[], sinceMs: number): Promise<number> {
     const awaited = { sinceMs, returnMs: Infinity };
     this.#awaited = awaited;
     const clients = among.map((member) => this.#cluster.client(member));
@@ -162,7 +162,7 @@ export class Load {
     return last;
   }
 
-  async #client(name: string, member: Process, isReader: boolean): Promise<void> {
+  async #client(name: string, member: ClusterMember, isReader: boolean): Promise<void> {
     const client = this.#cluster.client(member);
     const seen = new Map<string, number>();
     while (!this.#isStopped) {
@@ -317,7 +317,7 @@ export class Load {
   }
 
   /** One watch on one member after another life of it, each going on where the last one ended. */
-  async #watcher(member: Process): Promise<void> {
+  async #watcher(member: ClusterMember): Promise<void> {
     let next = 1;
     while (!this.#isStopped) {
       const client = this.#cluster.client(member);

@@ -9,22 +9,30 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { ViolationError } from "../../sim/src/violation.ts";
 import { Load, summary } from "./load.ts";
-import { ELECTION_TIMEOUT_MS, Processes } from "./processes.ts";
-import type { Process } from "./processes.ts";
+import { ProcessCluster } from "../processes/cluster.ts";
+import type { ClusterMember } from "../processes/cluster.ts";
 
+/** `ROBUSTNESS_PROGRAM` puts the reference in the place of ours, to compare. */
+const REFERENCE = process.env["ROBUSTNESS_PROGRAM"];
+/** Long enough for several members that share a core. */
+const ELECTION_TIMEOUT_MS = 1000;
 const ROUNDS = Number(process.env["ROBUSTNESS_ROUNDS"] ?? "1");
 const FAULT_MS = 2500;
 const CHECKS = ["--compact-hash-check-time=2s", "--feature-gates=CompactHashCheck=true"];
 
-let cluster: Processes | undefined;
+let cluster: ProcessCluster | undefined;
 
 afterEach(async () => {
   await cluster?.close();
   cluster = undefined;
 });
 
-async function startCluster(count: number, ...flags: readonly string[]): Promise<Processes> {
-  cluster = await Processes.start(count, ...CHECKS, ...flags);
+async function startCluster(count: number, ...flags: readonly string[]): Promise<ProcessCluster> {
+  cluster = await ProcessCluster.start({
+    members: count,
+    flags: [`--election-timeout=${ELECTION_TIMEOUT_MS}`, ...CHECKS, ...flags],
+    ...(REFERENCE === undefined ? {} : { program: [REFERENCE] }),
+  });
   return cluster;
 }
 
@@ -35,7 +43,7 @@ async function judge(load: Load): Promise<void> {
   expect(answered).toBeGreaterThan(100);
 }
 
-async function expectEqualHashes(members: readonly Process[]): Promise<void> {
+async function expectEqualHashes(members: readonly ClusterMember[]): Promise<void> {
   const hashes: string[] = [];
   const client = cluster!.client(...members);
   const { header } = await client.kv.get("x", { timeoutMs: 20_000 });
@@ -58,7 +66,7 @@ test("kill -9 of the leader loses nothing, and writes resume", { timeout: 300_00
     const leader = await processes.leader();
     await sleep(500);
     const killedMs = performance.now();
-    await processes.kill(leader);
+    await leader.kill();
     times.push(await load.writesResume(processes.up(), killedMs));
     await processes.boot(leader);
   }
@@ -76,13 +84,13 @@ test("a paused leader is never read from as if it led", { timeout: 300_000 }, as
   for (let round = 0; round < 2 * ROUNDS; round++) {
     await sleep(1000);
     const leader = await processes.leader();
-    processes.pause(leader);
+    leader.pause();
     const pausedMs = performance.now();
     const resumedMs = await load.writesResume(processes.up(), pausedMs);
     console.log(`writes resumed ${Math.round(resumedMs)} ms after the leader was paused`);
     await sleep(FAULT_MS);
     // Calls waited in its sockets: what it answers now must not be what it knew then.
-    processes.resume(leader);
+    leader.resume();
   }
   await sleep(1000);
   await processes.leader();
@@ -93,7 +101,8 @@ test("partitions: full, one-way, partial", { timeout: 300_000 }, async () => {
   const processes = await startCluster(3);
   const load = new Load(processes, { clients: 6 });
   const { links } = processes;
-  const others = (of: Process): Process[] => processes.members.filter((member) => member !== of);
+  const others = (of: ClusterMember): ClusterMember[] =>
+    processes.members.filter((member) => member !== of);
   for (let round = 0; round < ROUNDS; round++) {
     const faults: readonly [string, (leader: number, a: number, b: number) => void][] = [
       ["the leader from both", (leader, a, b) => [a, b].forEach((to) => links.cut(leader, to))],
@@ -147,7 +156,7 @@ test("five members go on without any two", { timeout: 600_000 }, async () => {
   for (const down of Array.from({ length: ROUNDS }, () => pairs).flat()) {
     await processes.leader();
     const killedMs = performance.now();
-    await Promise.all(down.map((member) => processes.kill(member)));
+    await Promise.all(down.map((member) => member.kill()));
     times.push(await load.writesResume(processes.up(), killedMs));
     await Promise.all(down.map((member) => processes.boot(member)));
   }
@@ -165,7 +174,7 @@ test("members are looked after while clients go on", { timeout: 300_000 }, async
     const leader = await processes.leader();
     const away = processes.members.find((member) => (member === leader) === (round % 2 === 0))!;
     // Longer than what it misses is kept.
-    await processes.kill(away);
+    await away.kill();
     await sleep(1500);
     await processes.boot(away);
   }
@@ -182,9 +191,9 @@ test("members are looked after while clients go on", { timeout: 300_000 }, async
 test("a lost majority is told, and ends when one returns", { timeout: 120_000 }, async () => {
   const processes = await startCluster(3);
   await processes.leader();
-  const [a, b, c] = processes.members as [Process, Process, Process];
+  const [a, b, c] = processes.members as [ClusterMember, ClusterMember, ClusterMember];
   await processes.client(a).kv.put("k", "before", { timeoutMs: 10_000 });
-  await Promise.all([a, b].map((member) => processes.kill(member)));
+  await Promise.all([a, b].map((member) => member.kill()));
   const client = processes.client(c);
   await sleep(3 * ELECTION_TIMEOUT_MS);
   await expect(client.kv.put("k", "lost", { timeoutMs: 20_000 })).rejects.toThrow(
@@ -215,19 +224,21 @@ test(
     const load = new Load(processes, { clients: 4 });
     const leader = await processes.leader();
     const [lagging, wiped] = processes.members.filter((member) => member !== leader) as [
-      Process,
-      Process,
+      ClusterMember,
+      ClusterMember,
     ];
-    await processes.kill(lagging);
+    await lagging.kill();
     await sleep(6000);
     await processes.boot(lagging);
-    await expect.poll(() => lagging.log, { timeout: 30_000 }).toContain("applied snapshot");
+    await expect
+      .poll(() => lagging.logOfThisLife, { timeout: 30_000 })
+      .toContain("applied snapshot");
 
     const rest = [leader, lagging];
     const client = processes.client(...rest);
     const { members } = await client.cluster.list({ timeoutMs: 10_000 });
     const gone = members.find(({ peerURLs }) => peerURLs.includes(wiped.peerURL))!;
-    await processes.kill(wiped);
+    await wiped.kill();
     // Members count as connected after five seconds.
     await sleep(5500);
     await client.cluster.remove(gone.ID, { timeoutMs: 10_000 });

@@ -7,7 +7,7 @@ import { EtcdError } from "@etcd-ts/base";
 import type { Client } from "@etcd-ts/client";
 import { ViolationError } from "../../sim/src/violation.ts";
 import type { History } from "./history.ts";
-import type { Process, Processes } from "./processes.ts";
+import type { ClusterMember, ProcessCluster } from "../processes/cluster.ts";
 
 const COMPACTION_INTERVAL_MS = 500;
 /** Revisions that stay. */
@@ -23,11 +23,11 @@ export class Upkeep {
   snapshots = 0;
   /** Reads that were told, rightly, that what they ask for is gone. */
   compactedReads = 0;
-  readonly #cluster: Processes;
+  readonly #cluster: ProcessCluster;
   readonly #history: History;
   readonly #isStopped: () => boolean;
 
-  constructor(cluster: Processes, history: History, isStopped: () => boolean) {
+  constructor(cluster: ProcessCluster, history: History, isStopped: () => boolean) {
     this.#cluster = cluster;
     this.#history = history;
     this.#isStopped = isStopped;
@@ -45,7 +45,7 @@ export class Upkeep {
   /** One member after another; what fails for want of it is tried again elsewhere. */
   async #again(
     intervalMs: number,
-    work: (client: Client, member: Process) => Promise<void>,
+    work: (client: Client, member: ClusterMember) => Promise<void>,
   ): Promise<void> {
     for (let i = 0; !this.#isStopped(); i++) {
       await sleep(intervalMs);
@@ -93,7 +93,7 @@ export class Upkeep {
     this.snapshots++;
   }
 
-  async #readPast(client: Client, member: Process): Promise<void> {
+  async #readPast(client: Client, member: ClusterMember): Promise<void> {
     const { toldTo, compactedTo } = this.#history;
     const from = Math.max(2, compactedTo - KEPT);
     if (toldTo < from) return;

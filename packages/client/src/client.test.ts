@@ -1,11 +1,13 @@
 import * as http2 from "node:http2";
-import * as net from "node:net";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import fc from "fast-check";
 import { compareBytes, stringFromUtf8 } from "@etcd-ts/base";
 import type { Event } from "@etcd-ts/api";
 import { startEtcd } from "@etcd-ts/embed";
 import type { Etcd } from "@etcd-ts/embed";
+import { freePort } from "../../../tests/processes/free-ports.ts";
+import { Proxy } from "../../../tests/processes/relay.ts";
 import {
   Client,
   compare,
@@ -35,54 +37,6 @@ afterAll(async () => {
 });
 
 const text = stringFromUtf8;
-
-/** A port on which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** Stands between client and member, so that a test can cut the connection. */
-class Proxy {
-  readonly sockets = new Set<net.Socket>();
-  readonly server: net.Server;
-  endpoint = "";
-
-  constructor(target: string) {
-    const { address } = parseEndpoint(target);
-    this.server = net.createServer((near) => {
-      const far = net.connect(address.kind === "tcp" ? address : { path: address.path });
-      for (const socket of [near, far]) {
-        this.sockets.add(socket);
-        socket.on("error", () => undefined);
-        socket.on("close", () => {
-          near.destroy();
-          far.destroy();
-        });
-      }
-      near.pipe(far).pipe(near);
-    });
-  }
-
-  async listen(): Promise<this> {
-    await new Promise<void>((resolve) => this.server.listen(0, "127.0.0.1", () => resolve()));
-    this.endpoint = `127.0.0.1:${(this.server.address() as net.AddressInfo).port}`;
-    return this;
-  }
-
-  cut(): void {
-    for (const socket of this.sockets) socket.destroy();
-    this.sockets.clear();
-  }
-
-  close(): void {
-    this.cut();
-    this.server.close();
-  }
-}
 
 describe("parseEndpoint()", () => {
   test.each([
@@ -211,7 +165,7 @@ describe("failures of connections", () => {
     });
     server.on("sessionError", () => undefined);
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
-    const { port } = server.address() as net.AddressInfo;
+    const { port } = server.address() as AddressInfo;
     const cut = new Client({ endpoints: [`127.0.0.1:${port}`], timeoutMs: 1000 });
     await expect(cut.kv.put("a", "b")).rejects.toMatchObject({ name: "RpcError" });
     expect(seen).toEqual(["/etcdserverpb.KV/Put"]);
@@ -224,7 +178,7 @@ describe("failures of connections", () => {
 
 describe("Client.watch()", () => {
   test("delivers every event once and in order over cut connections", async () => {
-    const proxy = await new Proxy(etcd.endpoints[0]!).listen();
+    const proxy = await Proxy.listen(etcd.endpoints[0]!);
     const far = new Client({ endpoints: [proxy.endpoint] });
     const watcher = far.watch("resume/", { prefix: true });
     await watcher.created;

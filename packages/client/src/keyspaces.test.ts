@@ -1,12 +1,13 @@
 /** Namespaces, reads in order, and transactions of a program's own code. */
 
+import { once } from "node:events";
 import * as http2 from "node:http2";
-import * as net from "node:net";
 import { stringFromUtf8 } from "@etcd-ts/base";
 import { startEtcd } from "@etcd-ts/embed";
 import type { Etcd } from "@etcd-ts/embed";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Proxy } from "../../../tests/processes/relay.ts";
 import { startKeepalive } from "./keepalive.ts";
 import { Client, compare, Mutex, op, Session, transact } from "./index.ts";
 import type { Isolation } from "./index.ts";
@@ -275,63 +276,47 @@ describe("transact()", () => {
 });
 
 describe("a member that is gone without a word", () => {
-  /** Takes everything, answers nothing after its preface. */
-  async function silentServer(): Promise<{ readonly port: number; close(): void }> {
-    const server = http2.createServer();
-    const behind = await new Promise<number>((resolve) => {
-      server.listen(0, "127.0.0.1", () => resolve((server.address() as net.AddressInfo).port));
-    });
-    let isSilent = false;
-    const front = net.createServer((near) => {
-      const far = net.connect(behind, "127.0.0.1");
-      near.on("error", () => far.destroy()).on("close", () => far.destroy());
-      far.on("error", () => near.destroy());
-      near.pipe(far);
-      far.on("data", (chunk) => void (isSilent || near.write(chunk)));
-      setTimeout(() => (isSilent = true), 300);
-    });
-    await new Promise<void>((resolve) => front.listen(0, "127.0.0.1", () => resolve()));
-    const { port } = front.address() as net.AddressInfo;
-    return {
-      port,
-      close: () => {
-        front.close();
-        server.close();
-      },
-    };
-  }
-
   test("startKeepalive() gives the connection up", async () => {
-    const server = await silentServer();
-    const session = http2.connect(`http://127.0.0.1:${server.port}`);
+    const proxy = await Proxy.listen(etcd.endpoints[0]!);
+    const session = http2.connect(`http://${proxy.endpoint}`);
+    await once(session, "remoteSettings");
     const failure = new Promise<Error>((resolve) => session.once("error", resolve));
     let isWanted = false;
+    let looks = 0;
     const stop = startKeepalive(session, {
-      timeMs: 50,
+      timeMs: 20,
       timeoutMs: 200,
-      isWanted: () => isWanted,
+      isWanted: () => {
+        looks++;
+        return isWanted;
+      },
     });
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    proxy.hang();
+    // Nobody waits for anything: it may be silent for as long as it likes.
+    await expect.poll(() => looks).toBeGreaterThan(15);
     expect(session.destroyed).toBe(false);
     isWanted = true;
     expect((await failure).message).toBe("keepalive timeout");
     stop();
-    server.close();
+    proxy.close();
   });
 
   test("a write to it is not repeated, the next calls go elsewhere", async () => {
-    const server = await silentServer();
-    const two = new Client({ endpoints: [`127.0.0.1:${server.port}`, ...etcd.endpoints] });
-    const outcomes: string[] = [];
+    const proxy = await Proxy.listen(etcd.endpoints[0]!);
+    const two = new Client({ endpoints: [proxy.endpoint, ...etcd.endpoints] });
+    // Both are connected once calls take turns between them.
+    const failures: string[] = [];
+    for (let i = 0; i < 20; i++) await two.kv.put("silent", String(i));
+    proxy.hang();
     for (let i = 0; i < 6; i++) {
-      await two.kv.put(`silent/${i}`, "x", { timeoutMs: 700 }).then(
-        () => outcomes.push("done"),
-        (error: unknown) => outcomes.push((error as { code: string }).code),
-      );
+      await two.kv.put(`silent/${i}`, "x", { timeoutMs: 2000 }).catch((error: unknown) => {
+        failures.push((error as { code: string }).code);
+      });
     }
-    expect(outcomes.filter((outcome) => outcome === "done").length).toBeGreaterThanOrEqual(4);
-    expect(outcomes.filter((outcome) => outcome === "DEADLINE_EXCEEDED").length).toBeLessThan(3);
+    expect(failures).toEqual(["DEADLINE_EXCEEDED"]);
+    const { kvs } = await client.kv.get("silent/", { prefix: true });
+    expect(kvs.map(({ version }) => version)).toEqual(Array<number>(5).fill(1));
     await two.close();
-    server.close();
+    proxy.close();
   });
 });

@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { MemoryLogger } from "@etcd-ts/base";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
-import { EventLoopDelay, NodeDisk } from "./index.ts";
+import { NodeDisk } from "./index.ts";
 
 const isLinux = process.platform === "linux";
 const library = createRequire(import.meta.url).resolve("fs-native-extensions");
@@ -203,12 +203,19 @@ describe.runIf(isLinux)("failures", () => {
 
 test("preallocate() takes the blocks and leaves the event loop free", async () => {
   const file = await new NodeDisk().open(path, { mode: "create" });
-  const delay = new EventLoopDelay();
+  let turns = 0;
+  const counting = { isOver: false };
+  const turn = (): void => {
+    turns++;
+    if (!counting.isOver) setImmediate(turn);
+  };
+  setImmediate(turn);
   await file.preallocate(64_000_000);
-  const { p50Ms } = delay.stop();
+  counting.isOver = true;
   await file.close();
   const stats = statSync(path);
   expect(stats.size).toBe(64_000_000);
   if (isLinux) expect(stats.blocks * 512).toBeGreaterThanOrEqual(64_000_000);
-  expect(p50Ms).toBeLessThan(50);
+  // It is written in pieces, and others get their turn between them.
+  expect(turns).toBeGreaterThan(30);
 });

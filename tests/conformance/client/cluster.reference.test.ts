@@ -2,10 +2,10 @@
 
 import { fileURLToPath } from "node:url";
 import { describeClient } from "../../client/cluster-suite.ts";
-import { SpawnedCluster } from "../../client/spawned-cluster.ts";
+import { ProcessCluster } from "../../processes/cluster.ts";
 
 const program = fileURLToPath(new URL("../bin/etcd", import.meta.url));
 
 describeClient("client on the reference's members", () =>
-  SpawnedCluster.start([program], { members: 3, flags: ["--log-level=error"] }),
+  ProcessCluster.start({ program: [program], members: 3 }),
 );

@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { CertificateAuthority } from "@etcd-ts/certs";
 import { Client } from "@etcd-ts/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { SpawnedCluster } from "../../client/spawned-cluster.ts";
-import { freePort } from "../../free-ports.ts";
+import { ProcessCluster } from "../../processes/cluster.ts";
+import { freePort } from "../../processes/free-ports.ts";
 
 const located = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 const etcd = located("../bin/etcd");
@@ -55,7 +55,7 @@ describe.each([
   ["ours", ours],
 ])("etcdctl and certificates at %s", (_, program) => {
   let directory: string;
-  let cluster: SpawnedCluster;
+  let cluster: ProcessCluster;
   const file = (name: string): string => path.join(directory, name);
 
   beforeAll(async () => {
@@ -75,11 +75,11 @@ describe.each([
     for (const [name, text] of Object.entries(files)) {
       writeFileSync(file(name), text, { mode: 0o600 });
     }
-    cluster = await SpawnedCluster.start([program], {
+    cluster = await ProcessCluster.start({
+      program: [program],
       members: 1,
       scheme: "https",
       flags: [
-        "--log-level=error",
         "--client-cert-auth",
         `--trusted-ca-file=${file("ca.crt")}`,
         `--cert-file=${file("server.crt")}`,
@@ -87,10 +87,10 @@ describe.each([
       ],
       client: { tls: { ca: ca.pair.cert, cert: client.cert, key: client.key } },
     });
-  }, 60_000);
+  });
 
   afterAll(async () => {
-    await cluster.stop();
+    await cluster.close();
     rmSync(directory, { recursive: true, force: true });
   });
 
@@ -133,16 +133,17 @@ describe.each([
 });
 
 describe("etcdctl, several endpoints and users", () => {
-  let cluster: SpawnedCluster;
+  let cluster: ProcessCluster;
 
   beforeAll(async () => {
-    cluster = await SpawnedCluster.start([etcd], {
+    cluster = await ProcessCluster.start({
+      program: [etcd],
       members: 3,
-      flags: ["--log-level=error", "--bcrypt-cost=4"],
+      flags: ["--bcrypt-cost=4"],
     });
-  }, 60_000);
+  });
 
-  afterAll(() => cluster.stop());
+  afterAll(() => cluster.close());
 
   test("dead endpoints cost nothing while one lives", async () => {
     const dead = await freePort();

@@ -8,14 +8,14 @@ import { CertificateAuthority } from "@etcd-ts/certs";
 import { Client } from "@etcd-ts/client";
 import type { TlsOptions } from "@etcd-ts/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { SpawnedCluster } from "../../client/spawned-cluster.ts";
+import { ProcessCluster } from "../../processes/cluster.ts";
 
 const program = fileURLToPath(new URL("../bin/etcd", import.meta.url));
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe("TLS", () => {
   let directory: string;
-  let cluster: SpawnedCluster;
+  let cluster: ProcessCluster;
   let pems: { readonly ca: string; readonly cert: string; readonly key: string };
   const file = (name: string): string => path.join(directory, name);
 
@@ -27,11 +27,11 @@ describe("TLS", () => {
     pems = { ca: ca.pair.cert, cert: client.cert, key: client.key };
     const files = { "ca.crt": ca.pair.cert, "server.crt": server.cert, "server.key": server.key };
     for (const [name, text] of Object.entries(files)) writeFileSync(file(name), text);
-    cluster = await SpawnedCluster.start([program], {
+    cluster = await ProcessCluster.start({
+      program: [program],
       members: 1,
       scheme: "https",
       flags: [
-        "--log-level=error",
         "--client-cert-auth",
         `--trusted-ca-file=${file("ca.crt")}`,
         `--cert-file=${file("server.crt")}`,
@@ -39,10 +39,10 @@ describe("TLS", () => {
       ],
       client: { tls: pems },
     });
-  }, 60_000);
+  });
 
   afterAll(async () => {
-    await cluster.stop();
+    await cluster.close();
     rmSync(directory, { recursive: true, force: true });
   });
 
@@ -107,14 +107,15 @@ describe("TLS", () => {
 });
 
 describe("users", () => {
-  let cluster: SpawnedCluster;
+  let cluster: ProcessCluster;
   let root: Client;
 
   beforeAll(async () => {
-    cluster = await SpawnedCluster.start([program], {
+    cluster = await ProcessCluster.start({
+      program: [program],
       members: 3,
       // Simple tokens run out after a second without use.
-      flags: ["--log-level=error", "--auth-token-ttl=1", "--bcrypt-cost=4"],
+      flags: ["--auth-token-ttl=1", "--bcrypt-cost=4"],
     });
     const open = new Client({ endpoints: cluster.endpoints, timeoutMs: 20_000 });
     await open.auth.userAdd("root", "secret");
@@ -131,11 +132,11 @@ describe("users", () => {
       password: "secret",
       timeoutMs: 20_000,
     });
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await root.close();
-    await cluster.stop();
+    await cluster.close();
   });
 
   const reader = (): Client =>

@@ -7,7 +7,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { Client } from "@etcd-ts/client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { freePort } from "../../free-ports.ts";
+import { freePort } from "../../processes/free-ports.ts";
 import { BadEndpoints, BOUNDED, damagesOf, ENDPOINT_COMMANDS } from "../../recovery/bad-input.ts";
 import type { Damage } from "../../recovery/bad-input.ts";
 import { errorOf, runTool, Scratch, startServer } from "../../recovery/tools.ts";

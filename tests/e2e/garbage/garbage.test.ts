@@ -29,7 +29,7 @@ import {
   settings,
   DATA,
 } from "../../../packages/rpc/compliance/h2-frames.ts";
-import { freshPorts, MemberProcess } from "../member-process.ts";
+import { freshPorts, MemberProcess } from "../../processes/member-process.ts";
 import { bytesOf, junkFrames, junkJSON, junkMessage, pick } from "./generators.ts";
 
 const SEED = Number(process.env["GARBAGE_SEED"] ?? 20_261);
@@ -48,7 +48,7 @@ let startBytes: number;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "etcd-garbage-"));
   member = await MemberProcess.start(join(directory, "data"));
-  witness = new Etcd3({ hosts: member.client });
+  witness = new Etcd3({ hosts: member.clientURL });
   await witness.put("witness").value("here");
   startBytes = member.rssBytes();
 });
@@ -266,9 +266,12 @@ describe("over TLS", () => {
   let secure: MemberProcess;
 
   beforeAll(async () => {
-    const ports = await freshPorts();
-    const flags = ["--auto-tls", "--client-cert-auth=false"];
-    secure = new MemberProcess(join(directory, "secure"), ports, flags, "https");
+    secure = new MemberProcess({
+      dataDir: join(directory, "secure"),
+      ports: await freshPorts(),
+      flags: ["--auto-tls", "--client-cert-auth=false"],
+      scheme: "https",
+    });
     await secure.up();
   });
   afterAll(() => secure.end("SIGKILL"));
@@ -336,10 +339,14 @@ test("a peer that answers with junk is borne", async () => {
   const { port } = peer.address() as AddressInfo;
   const ports = await freshPorts();
   const own = `http://127.0.0.1:${ports.peer}`;
-  const lonely = new MemberProcess(join(directory, "lonely"), ports, [
-    `--initial-advertise-peer-urls=${own}`,
-    `--initial-cluster=default=${own},other=http://127.0.0.1:${port}`,
-  ]);
+  const lonely = new MemberProcess({
+    dataDir: join(directory, "lonely"),
+    ports,
+    flags: [
+      `--initial-advertise-peer-urls=${own}`,
+      `--initial-cluster=default=${own},other=http://127.0.0.1:${port}`,
+    ],
+  });
   // Without the other it has no quorum and does not serve.
   const ended = lonely.up().catch((error: unknown) => error);
   await expect.poll(() => answered, { timeout: 30_000 }).toBeGreaterThan(50);

@@ -1,13 +1,12 @@
 /** Members that find each other: through another cluster, and through DNS. */
 
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryLogger, NULL_LOGGER } from "@etcd-ts/base";
 import { Client } from "@etcd-ts/client";
 import { afterEach, describe, expect, test } from "vitest";
+import { freePort, freePorts } from "../../../../tests/processes/free-ports.ts";
 import { embedConfig } from "../config.ts";
 import type { DiscoverySettings, EmbedConfig } from "../config.ts";
 import { startEtcd } from "../etcd.ts";
@@ -26,14 +25,6 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((part) => part.stop()));
   for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function started(settings: EtcdSettings): Promise<Etcd> {
   const etcd = await startEtcd(settings);
@@ -55,7 +46,7 @@ describe("v3 discovery", () => {
       endpoints: service.endpoints,
       token,
       dialTimeoutMs: 2000,
-      requestTimeoutMs: 5000,
+      requestTimeoutMs: 20_000,
       keepaliveTimeMs: 2000,
       keepaliveTimeoutMs: 6000,
       username: "",
@@ -130,12 +121,12 @@ describe("v3 discovery", () => {
         .map(({ fields }) => fields["backoff"]);
     const away = { endpoints: [service.listenClientURLs] } as unknown as Etcd;
     const a = joined(away, "a", { logger });
-    await expect.poll(() => retries().length, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => retries().length).toBeGreaterThan(0);
     const first = await started(service);
     await clientOf(first).kv.put(sizeKey, "2");
     const waits = (): boolean =>
       logger.events.some(({ message }) => message === "waiting for peers from discovery service");
-    await expect.poll(waits, { timeout: 20_000 }).toBe(true);
+    await expect.poll(waits).toBe(true);
     await first.stop();
     const again = await started(service);
     const b = joined(again, "b");
@@ -196,7 +187,7 @@ describe("v3 discovery", () => {
     const joining = joined(service, "a", { ...using(renewed), logger });
     const refused = (): boolean =>
       logger.events.some(({ message }) => message === "retry connecting to discovery service");
-    await expect.poll(refused, { timeout: 10_000 }).toBe(true);
+    await expect.poll(refused).toBe(true);
     certificates.write("renewed", certificates.pair("good"));
     const member = await joining;
     expect(member.server.facts().isLeader).toBe(true);
@@ -273,7 +264,7 @@ describe("clusterFromDNS()", () => {
 });
 
 test("members started from DNS records make one cluster", async () => {
-  const ports = await Promise.all([freePort(), freePort(), freePort()]);
+  const ports = await freePorts(3);
   const dns = await DNSServer.start({
     "_etcd-server._tcp.example.test": ports.map((port) => ({ host: "localhost", port })),
   });

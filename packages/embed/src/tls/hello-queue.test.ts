@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { HelloQueue, HELLOS_PER_TURN } from "./hello-queue.ts";
 
 /** A record of two bytes that begins a handshake. */
@@ -22,15 +22,19 @@ beforeEach(async () => {
     if (!isOver) setImmediate(count);
   };
   setImmediate(count);
-  queue = new HelloQueue({
-    timeoutMs: 300,
-    start: (socket) => started.push({ socket, turn }),
-    giveUp: (_socket, reason) => givenUp.push(reason),
-  });
+  queue = queueOf({ timeoutMs: 60_000 });
   server = createServer({ pauseOnConnect: true }, (socket) => queue.add(socket));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
 });
+
+function queueOf({ timeoutMs }: { timeoutMs: number }): HelloQueue {
+  return new HelloQueue({
+    timeoutMs,
+    start: (socket) => started.push({ socket, turn }),
+    giveUp: (_socket, reason) => givenUp.push(reason),
+  });
+}
 
 afterEach(() => {
   isOver = true;
@@ -51,7 +55,7 @@ async function open(): Promise<Socket> {
 test("HelloQueue starts a few in each turn, whole and in order", async () => {
   const opened = await Promise.all(Array.from({ length: 40 }, open));
   for (const client of opened) client.write(HELLO);
-  await vi.waitFor(() => expect(started).toHaveLength(40), 5000);
+  await expect.poll(() => started.length).toBe(40);
   const perTurn = new Map<number, number>();
   for (const one of started) perTurn.set(one.turn, (perTurn.get(one.turn) ?? 0) + 1);
   expect(Math.max(...perTurn.values())).toBeLessThanOrEqual(HELLOS_PER_TURN);
@@ -63,19 +67,20 @@ test("HelloQueue waits for a whole record, and not for what is none", async () =
   const [slow, other] = [await open(), await open()];
   slow.write(HELLO.subarray(0, 4));
   other.write("GET / HTTP/1.1\r\n");
-  await vi.waitFor(() => expect(started).toHaveLength(1), 5000);
+  await expect.poll(() => started.length).toBe(1);
   expect(String(started[0]!.socket.read())).toBe("GET / HTTP/1.1\r\n");
   slow.write(HELLO.subarray(4));
-  await vi.waitFor(() => expect(started).toHaveLength(2), 5000);
+  await expect.poll(() => started.length).toBe(2);
   expect(started[1]!.socket.read()).toEqual(HELLO);
 });
 
 test("HelloQueue gives up on those who are silent, slow, or gone", async () => {
+  queue = queueOf({ timeoutMs: 1000 });
   const [, slow, gone] = [await open(), await open(), await open()];
   slow.write(HELLO.subarray(0, 6));
   gone.end();
-  await vi.waitFor(() => expect(givenUp).toHaveLength(3), 5000);
+  await expect.poll(() => givenUp.length).toBe(3);
   expect(givenUp).toEqual(["EOF", "i/o timeout", "i/o timeout"]);
-  await vi.waitFor(() => expect(clients.filter(({ closed }) => closed)).toHaveLength(3), 5000);
+  await expect.poll(() => clients.filter(({ closed }) => closed).length).toBe(3);
   expect(started).toEqual([]);
 });

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { connect, createServer } from "node:tls";
 import { MemoryLogger } from "@etcd-ts/base";
 import { Client } from "@etcd-ts/client";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { freePorts } from "../../../../tests/free-ports.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { freePorts } from "../../../../tests/processes/free-ports.ts";
 import { parseListenURL } from "../listen-url.ts";
 import { peerDial } from "./peer-dial.ts";
 import { CertificateFixture, LEAVES, startLogged } from "./tls-fixture.ts";
@@ -39,7 +39,7 @@ async function startCluster(securities: readonly TransportSecurity[]): Promise<L
         initialCluster: urls.map((url, j) => `m${j}=${url}`).join(","),
         initialClusterToken: `tls-${ports.join("-")}`,
         heartbeatIntervalMs: 50,
-        electionTimeoutMs: 500,
+        electionTimeoutMs: 1000,
       }),
     ),
   );
@@ -85,7 +85,7 @@ describe("three members over TLS", () => {
         continue;
       }
       expect(answer, leaf).not.toContain("HTTP/1.1");
-      await vi.waitFor(() => expect(member!.refusals("peer").length).toBe(before + 1));
+      await expect.poll(() => member!.refusals("peer").length).toBe(before + 1);
       const refusal = member!.refusals("peer").at(-1);
       if (typeof reason === "string") expect(refusal).toBe(reason);
       else expect(refusal).toMatch(reason);
@@ -149,7 +149,7 @@ describe("peerDial()", () => {
     const url = parseListenURL(`https://${host}:${port}`);
     const given = { ...fixture.security("good"), ...security };
     const options = { security: given, protocol: PROTOCOL, serverName, logger: new MemoryLogger() };
-    return peerDial(options)(url, { timeoutMs: 5000 }).then(
+    return peerDial(options)(url, { timeoutMs: 30_000 }).then(
       async (socket) => {
         await new Promise((ended) => socket.resume().once("close", ended));
         return "connected";

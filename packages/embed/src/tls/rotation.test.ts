@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { connect } from "node:tls";
 import { CertificateAuthority, writeWhole } from "@etcd-ts/certs";
 import { Client } from "@etcd-ts/client";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { freePorts } from "../../../../tests/free-ports.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { freePorts } from "../../../../tests/processes/free-ports.ts";
 import type { EtcdSettings } from "../etcd.ts";
 import { CertificateFixture, LOOPBACK, startLogged } from "./tls-fixture.ts";
 import type { LoggedMember } from "./tls-fixture.ts";
@@ -38,12 +38,12 @@ beforeAll(async () => {
     electionTimeoutMs: 2000,
   }));
   members = await Promise.all(settings.map(startLogged));
-}, 60_000);
+});
 
 afterAll(async () => {
   await Promise.all(members.map(({ etcd }) => etcd.stop()));
   fixture.remove();
-}, 60_000);
+});
 
 async function replaceLeaf(authority: CertificateAuthority, name: string): Promise<string> {
   const pair = await authority.issue({ commonName: name, hosts: LOOPBACK });
@@ -104,7 +104,7 @@ class Load {
   /** Until everybody has come back with what the files hold now. */
   async goOn(): Promise<void> {
     const enough = this.connections + 2 * WRITERS;
-    await vi.waitFor(() => expect(this.connections).toBeGreaterThanOrEqual(enough), 30_000);
+    await expect.poll(() => this.connections).toBeGreaterThanOrEqual(enough);
   }
 
   async stop(): Promise<void> {
@@ -113,46 +113,50 @@ class Load {
   }
 }
 
-test("an authority and all leaves are replaced without a failed request", async () => {
-  const watcher = newClient();
-  const first = await watcher.kv.put("load/first", "x");
-  const load = new Load();
-  await load.goOn();
-
-  const next = await CertificateAuthority.create({ commonName: "next" });
-  writeWhole(fixture.caFile, fixture.authority.pair.cert + next.pair.cert, 0o644);
-  await load.goOn();
-  for (const [i, { etcd }] of members.entries()) {
-    const serial = await replaceLeaf(next, `m${i}`);
-    expect(await shownBy(etcd.endpoints[0]!, next.pair.cert)).toBe(serial);
-    expect(await shownBy(etcd.peerURLs[0]!, next.pair.cert)).toBe(serial);
+test(
+  "an authority and all leaves are replaced without a failed request",
+  { timeout: 240_000 },
+  async () => {
+    const watcher = newClient();
+    const first = await watcher.kv.put("load/first", "x");
+    const load = new Load();
     await load.goOn();
-  }
-  await replaceLeaf(next, "client");
-  await load.goOn();
-  writeWhole(fixture.caFile, next.pair.cert, 0o644);
-  await load.goOn();
-  await load.stop();
-  expect(load.failures).toEqual([]);
 
-  // Members, too, go on with what is new: one comes back to the others.
-  await members[2]!.etcd.stop();
-  members[2] = await startLogged(settings[2]!);
-  const client = newClient();
-  const { count } = await client.kv.get("load/", { prefix: true, countOnly: true });
-  expect(count).toBe(load.written + 1);
-  const late = new Client({ ...client.options, endpoints: members[2].etcd.endpoints });
-  expect((await late.kv.get("load/", { prefix: true, countOnly: true })).count).toBe(count);
-  await late.close();
+    const next = await CertificateAuthority.create({ commonName: "next" });
+    writeWhole(fixture.caFile, fixture.authority.pair.cert + next.pair.cert, 0o644);
+    await load.goOn();
+    for (const [i, { etcd }] of members.entries()) {
+      const serial = await replaceLeaf(next, `m${i}`);
+      expect(await shownBy(etcd.endpoints[0]!, next.pair.cert)).toBe(serial);
+      expect(await shownBy(etcd.peerURLs[0]!, next.pair.cert)).toBe(serial);
+      await load.goOn();
+    }
+    await replaceLeaf(next, "client");
+    await load.goOn();
+    writeWhole(fixture.caFile, next.pair.cert, 0o644);
+    await load.goOn();
+    await load.stop();
+    expect(load.failures).toEqual([]);
 
-  // The connection from before all this still serves, and a certificate taken back opens none.
-  expect((await watcher.kv.get("load/first")).kvs[0]!.modRevision).toBe(first.header!.revision);
-  const list = await next.revoke([await replaceLeaf(next, "client")]);
-  writeFileSync(fixture.crlFile, list);
-  const revoked = newClient();
-  await expect(revoked.kv.get("load/first", { timeoutMs: 1000 })).rejects.toThrow();
-  await Promise.all([revoked.close(), client.close(), watcher.close()]);
-  const refused = members.flatMap((member) => [...member.refusals("client")]);
-  expect(refused.filter((reason) => !reason.endsWith("revoked"))).toEqual([]);
-  expect(refused).not.toEqual([]);
-});
+    // Members, too, go on with what is new: one comes back to the others.
+    await members[2]!.etcd.stop();
+    members[2] = await startLogged(settings[2]!);
+    const client = newClient();
+    const { count } = await client.kv.get("load/", { prefix: true, countOnly: true });
+    expect(count).toBe(load.written + 1);
+    const late = new Client({ ...client.options, endpoints: members[2].etcd.endpoints });
+    expect((await late.kv.get("load/", { prefix: true, countOnly: true })).count).toBe(count);
+    await late.close();
+
+    // The connection from before all this still serves, and a certificate taken back opens none.
+    expect((await watcher.kv.get("load/first")).kvs[0]!.modRevision).toBe(first.header!.revision);
+    const list = await next.revoke([await replaceLeaf(next, "client")]);
+    writeFileSync(fixture.crlFile, list);
+    const revoked = newClient();
+    await expect(revoked.kv.get("load/first", { timeoutMs: 1000 })).rejects.toThrow();
+    await Promise.all([revoked.close(), client.close(), watcher.close()]);
+    const refused = members.flatMap((member) => [...member.refusals("client")]);
+    expect(refused.filter((reason) => !reason.endsWith("revoked"))).toEqual([]);
+    expect(refused).not.toEqual([]);
+  },
+);
