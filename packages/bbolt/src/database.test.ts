@@ -426,12 +426,13 @@ class Row implements SortedRun {
     return this.value(i).length;
   }
 
-  copyKey(i: number, target: Uint8Array, at: number): void {
-    target.set(this.key(i), at);
-  }
-
-  copyValue(i: number, target: Uint8Array, at: number): void {
-    target.set(this.value(i), at);
+  copyEntries(from: number, to: number, target: Uint8Array, start: number): void {
+    for (let i = from, at = start; i < to; i++) {
+      target.set(this.key(i), at);
+      at += this.keyBytes(i);
+      target.set(this.value(i), at);
+      at += this.valueBytes(i);
+    }
   }
 }
 

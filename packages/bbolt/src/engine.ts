@@ -25,6 +25,7 @@ import { type Meta, encodeMeta } from "./meta.ts";
 import { initialise, metaProblems, readCurrentMeta, needsInitialising } from "./open.ts";
 import { Page } from "./page.ts";
 import { PageStore } from "./page-store.ts";
+import { PageStream, allDone } from "./page-stream.ts";
 import { loadFreelist } from "./reachable.ts";
 import { Slices } from "./slices.ts";
 import { type NextState, Reader, type ReaderHost, Writer, type WriterHost } from "./transaction.ts";
@@ -69,6 +70,7 @@ export class Engine implements ReaderHost, WriterHost {
 
   readonly pageBytes: number;
   readonly store: PageStore;
+  readonly stream: PageStream;
   readonly #file: DiskFile;
   readonly #freelist: Freelist;
   readonly #options: DatabaseOptions;
@@ -90,6 +92,7 @@ export class Engine implements ReaderHost, WriterHost {
   ) {
     this.pageBytes = meta.pageBytes;
     this.store = store;
+    this.stream = new PageStream(file, this.pageBytes, (bytes) => this.#growFile(bytes));
     this.#file = file;
     this.#meta = meta;
     this.#freelist = freelist;
@@ -201,6 +204,7 @@ export class Engine implements ReaderHost, WriterHost {
   async publish(state: NextState): Promise<void> {
     const freelistPage = this.#freelistPage(state);
     const freelistPageID = freelistPage?.id;
+    const streamed = await this.stream.finish();
     await this.#growFile(state.highWater * this.pageBytes);
     await this.#writePages(freelistPage ? [...state.pages, freelistPage] : state.pages);
     const meta: Meta = {
@@ -211,6 +215,7 @@ export class Engine implements ReaderHost, WriterHost {
       highWater: state.highWater,
       txid: state.txid,
     };
+    for (const id of streamed) this.store.forget(id);
     await this.#adoptPages(state.pages);
     const page = new Uint8Array(this.pageBytes);
     const metaPageID = state.txid % 2;
@@ -292,12 +297,5 @@ export class Engine implements ReaderHost, WriterHost {
         writes = [];
       }
     }
-  }
-}
-
-/** Waits for all, then fails as the first that failed: none goes on behind the caller's back. */
-async function allDone(writes: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(writes)) {
-    if (result.status === "rejected") throw result.reason;
   }
 }

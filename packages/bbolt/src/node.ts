@@ -67,8 +67,13 @@ export class LeafNode {
   parts: readonly NodePart[] | undefined;
   readonly #base: Page | undefined;
   #run: SortedRun | undefined;
-  /** A number is a position in `#base`; a negative one, its complement is one in `#run`. */
+  /**
+   * A number is a position in `#base`; a negative one, its complement is one in `#run`. Entries of
+   * a run nobody has touched are not in it: they follow behind it.
+   */
   #entries: (number | LeafEntry)[] = [];
+  /** How many entries of `#run` follow behind `#entries`: all or none. */
+  #runLeft = 0;
 
   /** @param base - a leaf page to lie over */
   constructor(base?: Page) {
@@ -82,13 +87,18 @@ export class LeafNode {
   }
 
   get count(): number {
-    return this.#entries.length;
+    return this.#entries.length + this.#runLeft;
+  }
+
+  /** Whether its last entries are those of a run, as they were handed over. */
+  get endsInRun(): boolean {
+    return this.#runLeft > 0;
   }
 
   /** The first position whose key is not below `key`; `count` if there is none. */
   lowerBound(key: Uint8Array): number {
     let low = 0;
-    let high = this.#entries.length;
+    let high = this.count;
     while (low < high) {
       const middle = (low + high) >>> 1;
       if (this.compareKeyAt(middle, key) < 0) low = middle + 1;
@@ -98,20 +108,20 @@ export class LeafNode {
   }
 
   compareKeyAt(i: number, key: Uint8Array): number {
-    const entry = this.#entries[i]!;
+    const entry = this.#at(i);
     if (typeof entry !== "number") return compareBytes(entry.key, key);
     if (entry < 0) return compareBytes(this.#run!.key(~entry), key);
     return this.#base!.compareKeyAt(entry, key);
   }
 
   keyAt(i: number): Uint8Array {
-    const entry = this.#entries[i]!;
+    const entry = this.#at(i);
     if (typeof entry !== "number") return entry.key;
     return entry < 0 ? this.#run!.key(~entry) : this.#base!.keyAt(entry);
   }
 
   valueAt(i: number): Uint8Array {
-    const entry = this.#entries[i]!;
+    const entry = this.#at(i);
     if (typeof entry === "number") {
       return entry < 0 ? this.#run!.value(~entry) : this.#base!.valueAt(entry);
     }
@@ -119,13 +129,13 @@ export class LeafNode {
   }
 
   isBucketAt(i: number): boolean {
-    const entry = this.#entries[i]!;
+    const entry = this.#at(i);
     if (typeof entry === "number") return entry >= 0 && this.#base!.isBucketAt(entry);
     return entry.value instanceof BucketValue;
   }
 
   entryBytesAt(i: number): number {
-    const entry = this.#entries[i]!;
+    const entry = this.#at(i);
     if (typeof entry !== "number") return ELEMENT_BYTES + entry.key.length + lengthOf(entry.value);
     if (entry >= 0) return this.#base!.entryBytesAt(entry);
     const run = this.#run!;
@@ -136,28 +146,29 @@ export class LeafNode {
   takeRun(run: SortedRun): boolean {
     if (this.#run !== undefined) return false;
     this.#run = run;
-    let bytes = 0;
-    for (let i = 0; i < run.count; i++) {
-      this.#entries.push(~i);
-      bytes += ELEMENT_BYTES + run.keyBytes(i) + run.valueBytes(i);
-    }
+    this.#runLeft = run.count;
+    let bytes = run.count * ELEMENT_BYTES;
+    for (let i = 0; i < run.count; i++) bytes += run.keyBytes(i) + run.valueBytes(i);
     this.sizeBytes += bytes;
     return true;
   }
 
   insertAt(i: number, key: Uint8Array, value: LeafValue): void {
+    this.#spreadRun();
     if (i === this.#entries.length) this.#entries.push({ key, value });
     else this.#entries.splice(i, 0, { key, value });
     this.sizeBytes += ELEMENT_BYTES + key.length + lengthOf(value);
   }
 
   replaceAt(i: number, value: LeafValue): void {
+    this.#spreadRun();
     this.sizeBytes -= this.entryBytesAt(i);
     this.#entries[i] = { key: this.keyAt(i), value };
     this.sizeBytes += this.entryBytesAt(i);
   }
 
   removeAt(i: number): void {
+    this.#spreadRun();
     this.sizeBytes -= this.entryBytesAt(i);
     this.#entries.splice(i, 1);
     this.isUnbalanced = true;
@@ -165,6 +176,8 @@ export class LeafNode {
 
   /** Takes over the entries of the next leaf. */
   append(right: LeafNode): void {
+    this.#spreadRun();
+    right.#spreadRun();
     const entries = right.#entries.map((_, i) => right.#entryAt(i));
     this.#entries = this.#entries.concat(entries);
     this.sizeBytes += right.sizeBytes - PAGE_HEADER_BYTES;
@@ -175,12 +188,14 @@ export class LeafNode {
     writePageHeader(target, id, KIND_LEAF, end - start, overflow);
     let element = PAGE_HEADER_BYTES;
     let at = PAGE_HEADER_BYTES + (end - start) * ELEMENT_BYTES;
-    for (let i = start; i < end; i++, element += ELEMENT_BYTES) {
+    const runStart = this.#entries.length;
+    const listed = Math.min(end, runStart);
+    for (let i = start; i < listed; i++, element += ELEMENT_BYTES) {
       const entry = this.#entries[i]!;
       if (typeof entry === "number") {
         at =
           entry < 0
-            ? copyRunEntry(this.#run!, ~entry, target, element, at)
+            ? copyRun(this.#run!, ~entry, ~entry + 1, target, element, at)
             : this.#base!.copyEntry(entry, target, element, at);
         continue;
       }
@@ -195,6 +210,21 @@ export class LeafNode {
       target.set(value, at);
       at += value.length;
     }
+    const from = Math.max(start, runStart);
+    if (from < end) copyRun(this.#run!, from - runStart, end - runStart, target, element, at);
+  }
+
+  /** As an entry of `#entries`, though it may be one of the run behind it. */
+  #at(i: number): number | LeafEntry {
+    const listed = this.#entries.length;
+    return i < listed ? this.#entries[i]! : ~(i - listed);
+  }
+
+  /** Lists the entries of the run one by one, so that each can change. */
+  #spreadRun(): void {
+    const count = this.#runLeft;
+    this.#runLeft = 0;
+    for (let i = 0; i < count; i++) this.#entries.push(~i);
   }
 
   #entryAt(i: number): LeafEntry {
@@ -205,22 +235,27 @@ export class LeafNode {
   }
 }
 
-/** As `Page.copyEntry`. */
-function copyRunEntry(
+/** As `Page.copyEntry` for entries [from, to). */
+function copyRun(
   run: SortedRun,
-  i: number,
+  from: number,
+  to: number,
   target: Uint8Array,
-  element: number,
-  at: number,
+  firstElement: number,
+  firstByte: number,
 ): number {
-  const keyBytes = run.keyBytes(i);
-  const valueBytes = run.valueBytes(i);
-  writeUint32(target, element + 4, at - element);
-  writeUint32(target, element + 8, keyBytes);
-  writeUint32(target, element + 12, valueBytes);
-  run.copyKey(i, target, at);
-  run.copyValue(i, target, at + keyBytes);
-  return at + keyBytes + valueBytes;
+  let element = firstElement;
+  let at = firstByte;
+  for (let i = from; i < to; i++, element += ELEMENT_BYTES) {
+    const keyBytes = run.keyBytes(i);
+    const valueBytes = run.valueBytes(i);
+    writeUint32(target, element + 4, at - element);
+    writeUint32(target, element + 8, keyBytes);
+    writeUint32(target, element + 12, valueBytes);
+    at += keyBytes + valueBytes;
+  }
+  run.copyEntries(from, to, target, firstByte);
+  return at;
 }
 
 export class BranchNode {

@@ -3,8 +3,8 @@
  *
  * Invariants:
  * - A cached page whose id some open transaction can reach equals the page on disk. A page on
- *   disk changes only while no transaction can reach it, and `adopt` replaces what was cached
- *   under its id before one can.
+ *   disk changes only while no transaction can reach it, and `adopt` replaces or `forget` drops
+ *   what was cached under its id before one can.
  * - Each page owns its memory, so that dropping it frees it, unless a view escaped.
  *
  * Pages leave by the clock algorithm (Corbato, 1968): a hand goes round and takes the first page
@@ -107,6 +107,13 @@ export class PageStore {
   /** Takes over a page that was written and that no open transaction can reach yet. */
   adopt(page: Page): void {
     this.#insert(page);
+  }
+
+  /** Drops what is cached as page `id`, which was written and no open transaction can reach. */
+  forget(id: number): void {
+    if (id >= this.#filePages) return;
+    const old = this.#pages.get(id);
+    if (old !== undefined) this.#remove(old);
   }
 
   /** The file now has `filePages` pages, some of them written since. */

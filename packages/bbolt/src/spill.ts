@@ -12,6 +12,7 @@ import { type TreeBucket, pageIDOf } from "./bucket.ts";
 import { PAGE_HEADER_BYTES } from "./format.ts";
 import { BranchNode, LeafNode, type NodePart, type TreeNode, splitEnds } from "./node.ts";
 import { Page } from "./page.ts";
+import type { PageStream } from "./page-stream.ts";
 import type { Slices } from "./slices.ts";
 
 export interface SpillContext {
@@ -20,8 +21,10 @@ export interface SpillContext {
   /** The first of `pageCount` pages in a row nobody uses. */
   take(pageCount: number): number;
   giveUp(firstPageID: number, pageCount: number): void;
-  /** Takes over a page to be written. */
+  /** Takes over a page to be written and kept in memory. */
   add(page: Page): void;
+  /** For pages that are not kept. */
+  readonly stream: PageStream;
 }
 
 /** Writes all changes below the top-level bucket and leaves its root in `rootPageID`. */
@@ -180,6 +183,9 @@ async function writeNode(
   const whole = node.isLeaf ? node : node.withWrittenChildren();
   giveUpOrigin(node, context);
   const parts: NodePart[] = [];
+  // Of new entries at the end of a bucket only the last page is likely to be needed soon: by the
+  // next commit. The others are read again if somebody asks for them.
+  const isPassing = whole.isLeaf && whole.endsInRun;
   let start = 0;
   for (const end of splitEnds(whole, pageBytes, bucket.fillPercent)) {
     let size = PAGE_HEADER_BYTES;
@@ -187,9 +193,17 @@ async function writeNode(
     invariant(end - start < 0xffff, () => `writeNode: ${end - start} entries in a page`);
     const pageCount = Math.ceil(size / pageBytes);
     const pageID = context.take(pageCount);
-    const bytes = new Uint8Array(pageCount * pageBytes);
+    const isStreamed = isPassing && end < whole.count && context.stream.takes(pageCount);
+    let room = isStreamed ? context.stream.room(pageID, pageCount) : undefined;
+    if (isStreamed && room === undefined) {
+      await context.stream.turn();
+      room = context.stream.room(pageID, pageCount);
+    }
+    const bytes = room ?? new Uint8Array(pageCount * pageBytes);
     whole.encode(start, end, pageID, pageCount - 1, bytes);
-    context.add(new Page(pageID, bytes, whole.isLeaf, end - start, pageCount));
+    if (room === undefined) {
+      context.add(new Page(pageID, bytes, whole.isLeaf, end - start, pageCount));
+    }
     parts.push({ key: start < whole.count ? whole.keyAt(start) : EMPTY_BYTES, pageID });
     start = end;
     if (slices.isDue()) await slices.pause();

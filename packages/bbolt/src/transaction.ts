@@ -13,6 +13,7 @@ import { FIRST_DATA_PAGE } from "./format.ts";
 import { type Meta, encodeMeta } from "./meta.ts";
 import type { Page } from "./page.ts";
 import type { PageStore } from "./page-store.ts";
+import type { PageStream } from "./page-stream.ts";
 import type { Slices } from "./slices.ts";
 import { spillRoot } from "./spill.ts";
 import type { Bucket, Cursor, ReadTransaction, WriteTransaction } from "./types.ts";
@@ -33,6 +34,8 @@ export interface ReaderHost {
 /** What the writer needs of its database. */
 export interface WriterHost {
   readonly store: PageStore;
+  /** Writes what a commit makes before it is published. */
+  readonly stream: PageStream;
   assertOpen(): void;
   takePages(pageCount: number, writer: NextState): number;
   giveUpPages(firstPageID: number, pageCount: number, txid: number): void;
@@ -49,7 +52,7 @@ export interface NextState {
   rootPageID: number;
   readonly rootSequence: number;
   highWater: number;
-  /** Pages to write. */
+  /** Pages to write and keep, beside those that were streamed. */
   pages: Page[];
 }
 
@@ -213,10 +216,13 @@ export class Writer implements WriteTransaction, TreeContext {
         take: (pageCount) => host.takePages(pageCount, state),
         giveUp: (firstPageID, pageCount) => this.giveUp(firstPageID, pageCount),
         add: (page) => state.pages.push(page),
+        stream: host.stream,
       });
       state.rootPageID = this.#root.rootPageID;
       await host.publish(state);
     } catch (error) {
+      // What is still being written must not meet the pages of a later writer.
+      await host.stream.abandon();
       host.abandon(state);
       throw error;
     } finally {

@@ -78,8 +78,8 @@ export interface SortedRun {
   value(i: number): Uint8Array;
   keyBytes(i: number): number;
   valueBytes(i: number): number;
-  copyKey(i: number, target: Uint8Array, at: number): void;
-  copyValue(i: number, target: Uint8Array, at: number): void;
+  /** Copies entries [from, to), each its key and then its value, one behind the other. */
+  copyEntries(from: number, to: number, target: Uint8Array, at: number): void;
 }
 
 /** A sorted map from keys (1 to 32768 bytes) to values, or to buckets nested in it. */

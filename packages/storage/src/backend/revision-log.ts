@@ -7,6 +7,8 @@
  *
  * Invariants:
  * - Revisions ascend strictly.
+ * - A record lies behind its revision as a key, as in a page: what is neighbours here, a page takes
+ *   in one copy.
  * - The bytes of a record are written once, by whoever appended it and before anybody reads it.
  */
 
@@ -26,7 +28,7 @@ const BLOCK_BYTES = 64 * 1024;
 /** A larger record has a block of its own. */
 const SHARED_RECORD_BYTES_MAX = 16 * 1024;
 const RECORDS_FIRST = 256;
-/** Values up to this size are copied by hand, which needs no view. */
+/** Up to so many bytes are copied by hand, which needs no view. */
 const COPY_BYTES_MAX = 64;
 /** `sub` and the mark of a tombstone share 31 bits. */
 const SUB_MAX = 2 ** 30 - 1;
@@ -40,6 +42,7 @@ export class RevisionLog implements ChangeLayer, SortedRun {
   /** `sub * 2 + (tombstone ? 1 : 0)`. */
   #subs = new Int32Array(RECORDS_FIRST);
   #blockOf = new Int32Array(RECORDS_FIRST);
+  /** Where its key starts. */
   #starts = new Int32Array(RECORDS_FIRST);
   #lengths = new Int32Array(RECORDS_FIRST);
   readonly #blocks: Uint8Array[] = [];
@@ -66,12 +69,15 @@ export class RevisionLog implements ChangeLayer, SortedRun {
       () => `RevisionLog.append: ${main}.${sub} after ${this.#mains[i - 1]}`,
     );
     if (i === this.#mains.length) this.#grow();
-    const blockAt = this.#reserve(bytes);
+    const keyBytes = isTombstone ? TOMBSTONE_BYTES : REVISION_BYTES;
+    const blockAt = this.#reserve(keyBytes + bytes);
     this.#mains[i] = main;
     this.#subs[i] = packed;
     this.#blockOf[i] = blockAt;
     this.#starts[i] = this.offset;
     this.#lengths[i] = bytes;
+    writeRevision(this.block, this.offset, main, sub, isTombstone);
+    this.offset += keyBytes;
     this.#count = i + 1;
   }
 
@@ -129,7 +135,7 @@ export class RevisionLog implements ChangeLayer, SortedRun {
   }
 
   value(i: number): Uint8Array {
-    const start = this.#starts[i]!;
+    const start = this.#starts[i]! + this.keyBytes(i);
     return this.#blocks[this.#blockOf[i]!]!.subarray(start, start + this.#lengths[i]!);
   }
 
@@ -141,19 +147,18 @@ export class RevisionLog implements ChangeLayer, SortedRun {
     return this.#lengths[i]!;
   }
 
-  copyKey(i: number, target: Uint8Array, at: number): void {
-    writeRevision(target, at, this.#mains[i]!, this.subAt(i), this.isTombstoneAt(i));
-  }
-
-  copyValue(i: number, target: Uint8Array, at: number): void {
-    const length = this.#lengths[i]!;
-    if (length > COPY_BYTES_MAX) {
-      target.set(this.value(i), at);
-      return;
+  copyEntries(from: number, to: number, target: Uint8Array, at: number): void {
+    let next = at;
+    for (let i = from; i < to;) {
+      const blockAt = this.#blockOf[i]!;
+      const start = this.#starts[i]!;
+      let end = start;
+      for (; i < to && this.#blockOf[i] === blockAt && this.#starts[i] === end; i++) {
+        end += this.keyBytes(i) + this.#lengths[i]!;
+      }
+      copy(this.#blocks[blockAt]!, start, end, target, next);
+      next += end - start;
     }
-    const block = this.#blocks[this.#blockOf[i]!]!;
-    const start = this.#starts[i]!;
-    for (let k = 0; k < length; k++) target[at + k] = block[start + k]!;
   }
 
   /** Negative if record `i` comes before the revision. */
@@ -189,6 +194,20 @@ export class RevisionLog implements ChangeLayer, SortedRun {
     this.#starts = grown(this.#starts);
     this.#lengths = grown(this.#lengths);
   }
+}
+
+function copy(
+  source: Uint8Array,
+  start: number,
+  end: number,
+  target: Uint8Array,
+  at: number,
+): void {
+  if (end - start > COPY_BYTES_MAX) {
+    target.set(source.subarray(start, end), at);
+    return;
+  }
+  for (let from = start, to = at; from < end; from++, to++) target[to] = source[from]!;
 }
 
 function grown(numbers: Int32Array): Int32Array<ArrayBuffer> {
