@@ -1,4 +1,4 @@
-import { compareBytes, crc32c, hexFromBytes } from "@etcd-ts/base";
+import { compareBytes, concatBytes, crc32c, hexFromBytes } from "@etcd-ts/base";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -91,7 +91,7 @@ test("RevisionLog copies what it shows", () => {
         ]);
         parts.push(log.key(i), log.value(i));
       }
-      const expected = Buffer.concat(parts);
+      const expected = concatBytes(parts);
       const copied = new Uint8Array(expected.length + 2);
       log.copyEntries(from, to, copied, 1);
       expect(compareBytes(copied.subarray(1, -1), expected)).toBe(0);
