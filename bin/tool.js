@@ -1,18 +1,18 @@
 "use strict";
 /**
- * Starts a tool from its one built file.
+ * Starts a command from its one built file.
  *
- * These programs are typed by hand, so their start counts. V8's code cache lies beside the file:
- * the code was compiled when it was built. V8 refuses a cache of another version of Node, or of
- * other flags, and compiles the file then. CommonJS, because Node's loader of ES modules takes
- * longer than the rest of a short command.
+ * The tools are typed by hand, and a member that restarts is missed, so their start counts. V8's
+ * code cache lies beside the file: the code was compiled when it was built. V8 refuses a cache of
+ * another version of Node, or of other flags, and compiles the file then. CommonJS, because Node's
+ * loader of ES modules takes longer than the rest of a short command.
  */
 const { readFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
 const path = require("node:path");
 const { Script } = require("node:vm");
 
-/** Where a tool's file and its cache are. */
+/** Where a command's file and its cache are. */
 function pathsOf(name) {
   const file = path.join(__dirname, "..", "cmd", name, "dist", `${name}.cjs`);
   return { file, cache: `${file}.cache` };
@@ -26,7 +26,7 @@ function readCache(file) {
   }
 }
 
-/** Compiles a tool without running it. */
+/** Compiles a command without running it. */
 function load(name) {
   const { file, cache } = pathsOf(name);
   let source;

@@ -2,8 +2,7 @@
  * Builds the commands to one file each (`cmd/<name>/dist/`); with `--all` also the packages'
  * JavaScript and declarations (`tsc -b`).
  *
- * The server is an ES module. The tools are CommonJS with a code cache beside them, because they
- * have to start fast; see bin/tool.js.
+ * CommonJS with a code cache beside it, because they have to start fast; see bin/tool.js.
  */
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
@@ -15,11 +14,13 @@ import { lazyDescriptors } from "./lazy-descriptors.mjs";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /**
- * The tools and what they do to have their code compiled. Nothing listens at that port, which
- * takes a command through everything but the answer.
+ * The commands and what they do to have their code compiled. Nothing listens at that port, which
+ * takes a command through everything but the answer. The server is started twice, the second time
+ * on what the first has left; see scripts/code-cache.cjs.
  */
 const NOWHERE = ["--endpoints=127.0.0.1:1", "--dial-timeout=50ms", "--command-timeout=100ms"];
-const TOOLS = {
+const COMMANDS = {
+  etcd: [[], []],
   etcdctl: [
     [...NOWHERE, "get", "key"],
     [...NOWHERE, "endpoint", "status"],
@@ -41,20 +42,11 @@ const COMMON = {
   logLevel: "warning",
 };
 
-async function buildServer(build) {
-  await build({
-    ...COMMON,
-    entryPoints: [join(root, "cmd", "etcd", "src", "main.ts")],
-    outfile: join(root, "cmd", "etcd", "dist", "etcd.mjs"),
-    format: "esm",
-    // CommonJS libraries inside an ES module bundle still call require() for Node's own modules.
-    banner: {
-      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
-    },
-  });
-}
+/** The server keeps its layout, for the stacks in its log, and descriptors, which it uses all day. */
+const SERVER = {};
+const TOOL = { plugins: [lazyDescriptors(root)], minifySyntax: true, minifyWhitespace: true };
 
-async function buildTool(build, name) {
+async function buildCommand(build, name) {
   const outfile = join(root, "cmd", name, "dist", `${name}.cjs`);
   // A cache must never be older than its file: V8 does not notice every difference.
   rmSync(`${outfile}.cache`, { force: true });
@@ -64,16 +56,14 @@ async function buildTool(build, name) {
     outfile,
     format: "cjs",
     charset: "ascii",
-    plugins: [lazyDescriptors(root)],
-    minifySyntax: true,
-    minifyWhitespace: true,
+    ...(name === "etcd" ? SERVER : TOOL),
     // `import()` of Node's own modules becomes require(), which scripts made by node:vm have.
     supported: { "dynamic-import": false },
     define: { "import.meta.url": "__importMetaURL" },
     banner: { js: 'const __importMetaURL = require("node:url").pathToFileURL(__filename).href;' },
   });
   const script = join(root, "scripts", "code-cache.cjs");
-  const words = [script, name, JSON.stringify(TOOLS[name])];
+  const words = [script, name, JSON.stringify(COMMANDS[name])];
   const { status, error } = spawnSync(process.execPath, words, {
     stdio: "ignore",
     timeout: 60_000,
@@ -83,8 +73,7 @@ async function buildTool(build, name) {
 
 export async function buildCommands() {
   const { build } = await import("esbuild");
-  await buildServer(build);
-  for (const name of Object.keys(TOOLS)) await buildTool(build, name);
+  for (const name of Object.keys(COMMANDS)) await buildCommand(build, name);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -178,4 +178,4 @@ function describe(error: unknown): string {
   return error instanceof EtcdError ? error.message : (error.stack ?? error.message);
 }
 
-await main();
+void main();

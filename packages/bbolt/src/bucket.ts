@@ -24,7 +24,7 @@ import {
 import { BranchNode, BucketValue, type LeafNode, type TreeNode, nodeFromPage } from "./node.ts";
 import { Page, parsePage } from "./page.ts";
 import type { PageStore } from "./page-store.ts";
-import type { Bucket, Cursor, SortedRun } from "./types.ts";
+import type { Bucket, Cursor, PassingCursor, SortedRun } from "./types.ts";
 
 /** What a bucket needs of its transaction. */
 export interface TreeContext {
@@ -132,7 +132,7 @@ export class TreeBucket implements Bucket {
     return this.treeCursor();
   }
 
-  passingCursor(): Cursor {
+  passingCursor(): PassingCursor {
     this.assertUsable();
     invariant(!this.context.isWritable, () => "passingCursor: the transaction writes");
     return new TreeCursor(this, true);

@@ -88,6 +88,45 @@ describe("Cursor", () => {
     expect(seen).toEqual(expected);
   });
 
+  test("walk() visits what a plain cursor gives, between any bounds, until it is told to stop", async () => {
+    const disk = new MemoryDisk();
+    const db = await Database.open(disk, "/db", { pageBytes: 512 });
+    const writer = db.beginWrite();
+    const bucket = writer.createBucket(bytes("b"));
+    for (const n of row(1000)) {
+      // Nested buckets are passed over; some leaves have overflow pages.
+      if (n % 91 === 0) bucket.createBucket(keyOf(2 * n));
+      else bucket.put(keyOf(2 * n), bytes("v".repeat(n % 97 === 0 ? 2000 : n % 50)));
+    }
+    await writer.commit();
+    const reader = db.beginRead();
+    const plain = reader.bucket(bytes("b"))!.cursor();
+    const bound = fc.integer({ min: -1, max: 2010 }).map((n) => (n < 0 ? bytes("a") : keyOf(n)));
+    const walk = (begin: Uint8Array, end: Uint8Array | undefined, most: number): string[] => {
+      const seen: string[] = [];
+      reader
+        .bucket(bytes("b"))!
+        .passingCursor()
+        .walk(begin, end, (page, key, value, valueEnd) => {
+          seen.push(stringFromUtf8(page.subarray(key, value)) + (valueEnd - value));
+          return seen.length < most;
+        });
+      return seen;
+    };
+    fc.assert(
+      fc.property(bound, fc.option(bound, { nil: undefined }), fc.nat(1500), (begin, end, most) => {
+        const expected: string[] = [];
+        for (let at = plain.seek(begin); at !== undefined; at = plain.next()) {
+          if (end !== undefined && compareBytes(at.key, end) >= 0) break;
+          if (at.value !== undefined) expected.push(stringFromUtf8(at.key) + at.value.length);
+        }
+        expect(walk(begin, end, most + 1)).toEqual(expected.slice(0, most + 1));
+      }),
+      { numRuns: 100 },
+    );
+    expect(walk(bytes(""), undefined, Infinity)).toHaveLength(1000 - 11);
+  });
+
   test("a passing cursor refuses to go on once something else was read", async () => {
     const disk = new MemoryDisk();
     const db = await Database.open(disk, "/db", { pageBytes: 512 });

@@ -17,7 +17,8 @@ import {
   isLeafHolder,
   pageIDOf,
 } from "./bucket.ts";
-import type { Cursor, CursorEntry } from "./types.ts";
+import { Page } from "./page.ts";
+import type { CursorEntry, EntryVisit, PassingCursor } from "./types.ts";
 
 /** "gap": between keys, where `#key` was; "start", "end": outside of all keys. */
 type Place = "unset" | "on" | "gap" | "start" | "end";
@@ -25,7 +26,7 @@ type Place = "unset" | "on" | "gap" | "start" | "end";
 /** Entries that `find` looks at before it searches the leaf. */
 const NEAR_ENTRIES = 3;
 
-export class TreeCursor implements Cursor {
+export class TreeCursor implements PassingCursor {
   readonly #bucket: TreeBucket;
   #place: Place = "unset";
   #version = 0;
@@ -104,6 +105,26 @@ export class TreeCursor implements Cursor {
     // The key is compared with the next leaf's, which may be read over it.
     if (this.#isPassing && this.#i >= this.#leaf!.count) key = key.slice();
     return this.#settle(this.#i < this.#leaf!.count || this.#nextLeaf(key), "end");
+  }
+
+  walk(begin: Uint8Array, end: Uint8Array | undefined, visit: EntryVisit): void {
+    for (let isFound = this.#find(begin); isFound;) {
+      const leaf = this.#leaf!;
+      invariant(leaf instanceof Page, () => "Cursor.walk: the transaction writes");
+      const lastKey = leaf.keyAt(leaf.count - 1).slice();
+      const isLast = end !== undefined && leaf.compareKeyAt(leaf.count - 1, end) >= 0;
+      for (let i = this.#i; i < leaf.count; i++) {
+        if (isLast && leaf.compareKeyAt(i, end) >= 0) break;
+        if (leaf.isBucketAt(i)) continue;
+        if (!leaf.visitAt(i, visit)) {
+          this.#place = "unset";
+          return;
+        }
+        this.#assertPassing();
+      }
+      isFound = !isLast && this.#nextLeaf(lastKey);
+    }
+    this.#place = "unset";
   }
 
   previous(): CursorEntry | undefined {

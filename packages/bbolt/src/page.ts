@@ -23,6 +23,7 @@ import {
   readUint64,
   writeUint32,
 } from "./format.ts";
+import type { EntryVisit } from "./types.ts";
 
 /** More bytes than this are copied faster by `set`, which needs a view. */
 const COPY_BYTES_MAX = 64;
@@ -109,6 +110,15 @@ export class Page {
     const element = PAGE_HEADER_BYTES + i * ELEMENT_BYTES;
     const start = element + readUint32(bytes, element + 4) + readUint32(bytes, element + 8);
     return bytes.subarray(start, start + readUint32(bytes, element + 12));
+  }
+
+  /** Shows an entry of a leaf to `visit` without making views of it. */
+  visitAt(i: number, visit: EntryVisit): boolean {
+    const { bytes } = this;
+    const element = PAGE_HEADER_BYTES + i * ELEMENT_BYTES;
+    const keyStart = element + readUint32(bytes, element + 4);
+    const valueStart = keyStart + readUint32(bytes, element + 8);
+    return visit(bytes, keyStart, valueStart, valueStart + readUint32(bytes, element + 12));
   }
 
   /** What the entry takes in a page: element, key and value. */

@@ -68,6 +68,24 @@ export interface Cursor {
   delete(): void;
 }
 
+/** Takes an entry by where it is; the bytes are good only during the call. False ends the walk. */
+export type EntryVisit = (
+  bytes: Uint8Array,
+  keyStart: number,
+  valueStart: number,
+  valueEnd: number,
+) => boolean;
+
+export interface PassingCursor extends Cursor {
+  /**
+   * Visits the keys of [begin, end) that are no nested buckets, without making anything for an
+   * entry. `visit` may not read from the database. The cursor is left as it was made.
+   *
+   * @param end - undefined for no upper bound
+   */
+  walk(begin: Uint8Array, end: Uint8Array | undefined, visit: EntryVisit): void;
+}
+
 /**
  * Entries in key order that their owner keeps in a form of its own. They must not change until the
  * transaction has ended.
@@ -101,7 +119,7 @@ export interface Bucket {
    * good only until its next step or any other read of the database; `next` refuses to go on after
    * one.
    */
-  passingCursor(): Cursor;
+  passingCursor(): PassingCursor;
   bucket(name: Uint8Array): Bucket | undefined;
   /** @throws {DatabaseError} BUCKET_NAME_REQUIRED, BUCKET_EXISTS, INCOMPATIBLE_VALUE */
   createBucket(name: Uint8Array): Bucket;

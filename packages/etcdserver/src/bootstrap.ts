@@ -24,7 +24,7 @@ import {
   readTerm,
 } from "@etcd-ts/storage";
 import { Snapshotter, WriteAheadLog } from "@etcd-ts/wal";
-import type { WalContents, WalOptions, WalSnapshot } from "@etcd-ts/wal";
+import type { WalContents, WalOptions } from "@etcd-ts/wal";
 
 import { BootstrapError } from "./bootstrap-error.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
@@ -41,6 +41,8 @@ import {
   refusalOfName,
 } from "./membership/index.ts";
 import type { MemberInfo, ServerConfig, ServerPorts } from "./server-api.ts";
+import { openStartingLog } from "./starting-log.ts";
+import type { StartingLog } from "./starting-log.ts";
 
 export { BootstrapError } from "./bootstrap-error.ts";
 
@@ -55,7 +57,6 @@ const REQUEST_BYTES_SUGGESTED_MAX = 10 * 1024 * 1024;
 const DIRECTORY_MODE = 0o700;
 
 const LogMetadataCodec = generatedCodec(LogMetadataSchema);
-const START_OF_LOG: WalSnapshot = { index: 0, term: 0, confState: undefined };
 
 /** A member put together and not yet running. */
 export interface Bootstrapped {
@@ -296,31 +297,38 @@ class Bootstrap {
         { "wal-dir": this.#paths.wal },
       );
     }
-    const snapshot = await this.#loadSnapshot();
-    if (snapshot === undefined) logger.info("No snapshot found. Recovering WAL from scratch!");
-    const backend = await this.#recoverBackend(hasDatabase, snapshot);
+    const { backend: own, index } = await this.#openOwnBackend(hasDatabase);
+    let backend = own;
     try {
-      return await this.#restartOn(backend, hasDatabase, snapshot);
+      const log = await openStartingLog(
+        this.#ports.disk,
+        this.#paths.wal,
+        this.#snapshotter,
+        this.#walOptions(),
+      );
+      try {
+        const { snapshot } = log;
+        if (snapshot === undefined) logger.info("No snapshot found. Recovering WAL from scratch!");
+        else if (index < snapshot.metadata.index) {
+          backend = await this.#replaceBackend(backend, snapshot.metadata.index);
+        }
+        return await this.#restartOn(backend, hasDatabase, log);
+      } catch (error) {
+        await log.wal.close();
+        throw error;
+      }
     } catch (error) {
       await backend.close();
       throw error;
     }
   }
 
-  /** The newest snapshot the log knows of. Without any file the log need not be read for that. */
-  async #loadSnapshot(): Promise<Snapshot | undefined> {
-    if (!(await this.#snapshotter.hasSnapshots())) return undefined;
-    const { disk } = this.#ports;
-    const valid = await WriteAheadLog.validSnapshots(disk, this.#paths.wal, this.#walOptions());
-    return this.#snapshotter.loadNewestAvailable(valid);
-  }
-
   async #restartOn(
     backend: Backend,
     hasDatabase: boolean,
-    snapshot: Snapshot | undefined,
+    { snapshot, wal, ...found }: StartingLog,
   ): Promise<Bootstrapped> {
-    const { disk, logger } = this.#ports;
+    const { logger } = this.#ports;
     if (hasDatabase) {
       logger.info("recovered v3 backend", {
         "backend-size-bytes": backend.sizeBytes(),
@@ -336,53 +344,41 @@ class Bootstrap {
         "snapshot-size": snapshot.data.length,
       });
     }
-    const start: WalSnapshot = snapshot === undefined ? START_OF_LOG : snapshot.metadata;
-    const { wal, ...found } = await WriteAheadLog.open(
-      disk,
-      this.#paths.wal,
-      start,
-      this.#walOptions(),
-    );
-    try {
-      const ids = decodeMessage(LogMetadataCodec, found.metadata);
-      const { forceNewCluster: isForced, advertisePeerURLs } = this.#config;
-      const self = { id: ids.NodeID, peerURLs: advertisePeerURLs };
-      const log = isForced ? await forceNewCluster(wal, found, snapshot, self, logger) : found;
-      cluster.setIDs(ids.NodeID, ids.ClusterID);
-      cluster.attachBackend(backend);
-      cluster.recoverFromBackend();
-      // 3.5 could lose a promotion in the backend that the snapshot knows of.
-      cluster.syncLearnerPromotions();
-      this.#checkDatabase(cluster, hasDatabase);
-      refuseTooManyLearners(cluster, this.#config);
-      this.#refuseUnreachable(cluster);
-      logger.info("restarting local member", {
-        "cluster-id": hex(ids.ClusterID),
-        "local-member-id": hex(ids.NodeID),
-        "commit-index": log.hardState?.commit ?? 0,
-      });
-      const raftStorage = storageFrom(snapshot, log);
-      return {
-        memberID: ids.NodeID,
-        cluster,
-        backend,
-        wal,
-        snapshotter: this.#snapshotter,
-        raftStorage,
-        node: new RawNode(this.#raftConfig(ids.NodeID, raftStorage)),
-        snapshot,
-        remotes: [],
-        isRestart: true,
-        ...this.#reopening(),
-      };
-    } catch (error) {
-      await wal.close();
-      throw error;
-    }
+    const ids = decodeMessage(LogMetadataCodec, found.metadata);
+    const { forceNewCluster: isForced, advertisePeerURLs } = this.#config;
+    const self = { id: ids.NodeID, peerURLs: advertisePeerURLs };
+    const log = isForced ? await forceNewCluster(wal, found, snapshot, self, logger) : found;
+    cluster.setIDs(ids.NodeID, ids.ClusterID);
+    cluster.attachBackend(backend);
+    cluster.recoverFromBackend();
+    // 3.5 could lose a promotion in the backend that the snapshot knows of.
+    cluster.syncLearnerPromotions();
+    this.#checkDatabase(cluster, hasDatabase);
+    refuseTooManyLearners(cluster, this.#config);
+    this.#refuseUnreachable(cluster);
+    logger.info("restarting local member", {
+      "cluster-id": hex(ids.ClusterID),
+      "local-member-id": hex(ids.NodeID),
+      "commit-index": log.hardState?.commit ?? 0,
+    });
+    const raftStorage = storageFrom(snapshot, log);
+    return {
+      memberID: ids.NodeID,
+      cluster,
+      backend,
+      wal,
+      snapshotter: this.#snapshotter,
+      raftStorage,
+      node: new RawNode(this.#raftConfig(ids.NodeID, raftStorage)),
+      snapshot,
+      remotes: [],
+      isRestart: true,
+      ...this.#reopening(),
+    };
   }
 
-  /** The database at hand, or the one a leader sent along with the snapshot if that is newer. */
-  async #recoverBackend(hasDatabase: boolean, snapshot: Snapshot | undefined): Promise<Backend> {
+  /** The database at hand, and the index of the log it stands at. */
+  async #openOwnBackend(hasDatabase: boolean): Promise<{ backend: Backend; index: number }> {
     const backend = await this.#openBackend();
     try {
       const { bootstrapDefragThresholdBytes } = this.#config;
@@ -392,12 +388,15 @@ class Bootstrap {
       }
       const index = hasDatabase ? readConsistentIndex(backend) : 0;
       this.#ports.logger.info("restore consistentIndex", { index });
-      if (snapshot === undefined || index >= snapshot.metadata.index) return backend;
+      return { backend, index };
     } catch (error) {
       await backend.close();
       throw error;
     }
-    const { index } = snapshot.metadata;
+  }
+
+  /** The database a leader sent along with the snapshot at `index`, in place of an older one. */
+  async #replaceBackend(backend: Backend, index: number): Promise<Backend> {
     await backend.close();
     if (!(await this.#snapshotter.hasDatabase(index))) {
       throw new BootstrapError(

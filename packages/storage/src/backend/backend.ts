@@ -234,17 +234,26 @@ export class Backend {
   }
 
   /**
-   * As `scan` for long walks: pages are not kept, and what `visit` is given is good only while it
-   * runs. It may not read from the backend.
+   * As `scan` for long walks: pages are not kept, what `visit` is given is good only while it runs,
+   * and nothing is made for a record that is in the file. `visit` may not read from the backend.
    */
   scanPassing(
     bucket: BucketName,
     begin: Uint8Array,
     end: Uint8Array | undefined,
-    visit: (key: Uint8Array, value: Uint8Array) => boolean,
+    visit: PassingVisit,
   ): void {
     const cursor = this.#committedBucket(bucket)?.passingCursor();
-    mergeScan(cursor, this.#layers(bucket), begin, end, visit);
+    const layers = this.#layers(bucket);
+    if (layers.length === 0) {
+      cursor?.walk(begin, end, (bytes, keyStart, valueStart, valueEnd) =>
+        visit(bytes, keyStart, valueStart, bytes, valueStart, valueEnd),
+      );
+      return;
+    }
+    mergeScan(cursor, layers, begin, end, (key, value) =>
+      visit(key, 0, key.length, value, 0, value.length),
+    );
   }
 
   /** Changes that are not in the file yet, the newest first. */
@@ -553,6 +562,16 @@ function openDatabase(options: BackendOptions, path: string): Promise<Database> 
     cacheBytesMax,
   });
 }
+
+/** Takes a record by where its key and its value are; false ends the walk. */
+export type PassingVisit = (
+  key: Uint8Array,
+  keyStart: number,
+  keyEnd: number,
+  value: Uint8Array,
+  valueStart: number,
+  valueEnd: number,
+) => boolean;
 
 /** Walks the file and the buffers above it together; a buffer's change hides the file's record. */
 function mergeScan(

@@ -140,9 +140,10 @@ export async function hashByRevision(
   try {
     const isKept = await keepTestUnlessEmpty(core, revision, false);
     const hasher = new KeyValueHasher(compactRevision, revision, isKept);
-    await scanRecords(core, revision, (main, sub, isTombstone, key, stored) =>
-      hasher.add(main, sub, isTombstone, key, stored),
-    );
+    await scanRecords(core, revision, (record) => {
+      const { main, sub, isTombstone } = record;
+      hasher.add(main, sub, isTombstone, record.keyBytes(), record.storedBytes());
+    });
     core.metrics.hashRevisionSeconds.observe((core.clock.monotonicMs() - startMs) / 1000);
     return { ...hasher.result(), currentRevision };
   } finally {

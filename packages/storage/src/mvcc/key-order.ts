@@ -1,9 +1,11 @@
 /**
  * Puts the keys of a table into order, in slices.
  *
- * Radix sort from the front while there are many: what keys share is skipped, then they are parted
- * by a byte. Some ten thousand are sorted as numbers, made of four bytes of the key and a position;
- * those of equal bytes are sorted again by what follows.
+ * While there are many: what all share is skipped, the six bytes behind it are made two numbers,
+ * and those are sorted by radix from their low end, in arrays of their own. So the keys, which lie
+ * all over the memory, are looked at once and in the order they came in. Some ten thousand are
+ * sorted in one go, as numbers made of four bytes of the key and a position. Keys whose numbers are
+ * equal are sorted again by what follows.
  */
 
 import type { Slice } from "../backend/slice.ts";
@@ -11,11 +13,19 @@ import type { KeyTable } from "./key-table.ts";
 
 /** Sorted in one go: some milliseconds. */
 const RUN_KEYS = 32_768;
-/** A head is below 257 ** 4, so that `head * POSITIONS + position` is a safe integer. */
+/** Bytes of a key that are sorted along with a position. */
+const HEAD_BYTES = 4;
+/** Such a head is below 257 ** 4, so that `head * POSITIONS + position` is a safe integer. */
 const POSITIONS = 2 ** 20;
 /** Ties up to this many are put in order by insertion. */
 const FEW_KEYS = 12;
-const DIGITS = 257;
+
+/** Bytes of a key in one number, in base 257 because a key may end: below 2 ** 25. */
+const WORD_BYTES = 3;
+const DIGIT_BITS = 13;
+const DIGITS = 1 << DIGIT_BITS;
+/** Two for each of the two words. */
+const PASSES = 4;
 
 /** Keys `[from, to)` of the slots to sort; they share `depth` bytes. */
 interface Part {
@@ -32,18 +42,30 @@ export async function sortSlots(
   runKeys: number = RUN_KEYS,
 ): Promise<void> {
   const parts: Part[] = [{ from: 0, to: slots.length, depth: 0 }];
-  const spare = slots.length > runKeys ? new Uint32Array(slots.length) : slots;
   for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
     if (part.to - part.from <= runKeys) sortRun(table, slots, part.from, part.to, part.depth);
-    else await partByDigit(table, slots, spare, part, parts, slice);
+    else await sortByHeads(table, slots, part, parts, slice);
     if (slice.isOver(part.to - part.from)) await slice.pause();
   }
 }
 
-async function partByDigit(
+/** Slots with the words their keys begin with. */
+interface Heads {
+  readonly slots: Uint32Array;
+  readonly high: Uint32Array;
+  readonly low: Uint32Array;
+}
+
+const headsOf = (length: number): Heads => ({
+  slots: new Uint32Array(length),
+  high: new Uint32Array(length),
+  low: new Uint32Array(length),
+});
+
+/** Sorts a part by the bytes behind what it shares; those that are still the same become parts. */
+async function sortByHeads(
   table: KeyTable,
   slots: Uint32Array,
-  spare: Uint32Array,
   { from, to, depth }: Part,
   parts: Part[],
   slice: Slice,
@@ -53,23 +75,58 @@ async function partByDigit(
     shared = table.sharedPrefix(slots[from]!, slots[i]!, depth, shared);
     if (slice.isOver()) await slice.pause();
   }
-  const starts = new Uint32Array(DIGITS + 1);
-  for (let i = from; i < to; i++) {
-    starts[table.digit(slots[i]!, shared) + 1]!++;
+  let heads = headsOf(to - from);
+  heads.slots.set(slots.subarray(from, to));
+  for (let i = 0; i < heads.slots.length; i++) {
+    const slot = heads.slots[i]!;
+    heads.high[i] = table.head(slot, shared, WORD_BYTES);
+    heads.low[i] = table.head(slot, shared + WORD_BYTES, WORD_BYTES);
     if (slice.isOver()) await slice.pause();
   }
-  starts[0] = from;
-  for (let digit = 1; digit <= DIGITS; digit++) starts[digit]! += starts[digit - 1]!;
-  const next = starts.slice();
-  for (let i = from; i < to; i++) {
-    spare[next[table.digit(slots[i]!, shared)]!++] = slots[i]!;
-    if (slice.isOver()) await slice.pause();
+  let spare = headsOf(to - from);
+  for (let pass = 0; pass < PASSES; pass++) {
+    const isMoved = await sortByDigit(heads, spare, pass, slice);
+    if (isMoved) [heads, spare] = [spare, heads];
   }
-  slots.set(spare.subarray(from, to), from);
-  for (let digit = 0; digit < DIGITS; digit++) {
-    const part = { from: starts[digit]!, to: starts[digit + 1]!, depth: shared + 1 };
+  slots.set(heads.slots, from);
+  const { high, low } = heads;
+  for (let i = 1, tie = 0; i <= high.length; i++) {
+    if (i < high.length && high[i] === high[tie] && low[i] === low[tie]) continue;
+    const part = { from: from + tie, to: from + i, depth: shared + 2 * WORD_BYTES };
     if (part.to - part.from > 1) parts.push(part);
+    tie = i;
+    if (slice.isOver()) await slice.pause();
   }
+}
+
+/** One pass, keeping the order of equal digits; false if all are equal and nothing was done. */
+async function sortByDigit(
+  heads: Heads,
+  into: Heads,
+  pass: number,
+  slice: Slice,
+): Promise<boolean> {
+  const words = pass < PASSES / 2 ? heads.low : heads.high;
+  const shift = (pass % (PASSES / 2)) * DIGIT_BITS;
+  const next = new Uint32Array(DIGITS);
+  for (let i = 0; i < words.length; i++) {
+    next[(words[i]! >>> shift) & (DIGITS - 1)]!++;
+    if (slice.isOver()) await slice.pause();
+  }
+  if (next[(words[0]! >>> shift) & (DIGITS - 1)] === words.length) return false;
+  for (let digit = 0, start = 0; digit < DIGITS; digit++) {
+    const count = next[digit]!;
+    next[digit] = start;
+    start += count;
+  }
+  for (let i = 0; i < words.length; i++) {
+    const at = next[(words[i]! >>> shift) & (DIGITS - 1)]!++;
+    into.slots[at] = heads.slots[i]!;
+    into.high[at] = heads.high[i]!;
+    into.low[at] = heads.low[i]!;
+    if (slice.isOver()) await slice.pause();
+  }
+  return true;
 }
 
 function sortRun(
@@ -89,7 +146,7 @@ function sortRun(
   }
   const heads = new Float64Array(to - from);
   for (let i = 0; i < heads.length; i++) {
-    heads[i] = table.head(slots[from + i]!, shared) * POSITIONS + i;
+    heads[i] = table.head(slots[from + i]!, shared, HEAD_BYTES) * POSITIONS + i;
   }
   heads.sort();
   const before = slots.slice(from, to);
@@ -97,10 +154,10 @@ function sortRun(
   for (let i = 0; i < heads.length; i++) {
     slots[from + i] = before[heads[i]! % POSITIONS]!;
     if (Math.floor(heads[i]! / POSITIONS) === Math.floor(heads[tie]! / POSITIONS)) continue;
-    if (i - tie > 1) sortRun(table, slots, from + tie, from + i, shared + 4);
+    if (i - tie > 1) sortRun(table, slots, from + tie, from + i, shared + HEAD_BYTES);
     tie = i;
   }
-  if (heads.length - tie > 1) sortRun(table, slots, from + tie, to, shared + 4);
+  if (heads.length - tie > 1) sortRun(table, slots, from + tie, to, shared + HEAD_BYTES);
 }
 
 function sortFew(

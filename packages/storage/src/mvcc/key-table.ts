@@ -266,14 +266,14 @@ export class KeyTable {
     return this.#arena.chunkOf(address)[this.#arena.startOf(address) + depth]! + 1;
   }
 
-  /** Four digits from `depth` on as one number to base 257: in the order of keys. */
-  head(slot: number, depth: number): number {
+  /** `bytes` digits, at most 6, from `depth` on as one number to base 257: in the order of keys. */
+  head(slot: number, depth: number, bytes: number): number {
     const length = this.#lengthOf(slot);
     const address = this.#addressOf(slot);
     const chunk = this.#arena.chunkOf(address);
     const start = this.#arena.startOf(address);
     let head = 0;
-    for (let i = depth; i < depth + 4; i++) {
+    for (let i = depth; i < depth + bytes; i++) {
       head = head * 257 + (i < length ? chunk[start + i]! + 1 : 0);
     }
     return head;

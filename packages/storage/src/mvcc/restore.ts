@@ -49,11 +49,11 @@ async function readRecords(
   const { backend } = core;
   const fields = new StoredFields();
   let newest = 0;
-  await scanRecords(core, Infinity, (main, sub, isTombstone, _key, stored) => {
+  await scanRecords(core, Infinity, ({ main, sub, isTombstone, stored, start, end }) => {
     newest = main;
     // A restore that bumps the revision leaves a record without a KeyValue.
-    if (stored.length === 0) return;
-    fields.read(stored, backend.path);
+    if (start === end) return;
+    fields.read(stored, start, end, backend.path);
     const { keyStart, keyEnd, lease } = fields;
     const created = isTombstone ? 0 : fields.createRevision;
     const version = isTombstone ? 0 : fields.version;

@@ -1,6 +1,12 @@
 /** Records of the `key` bucket as KeyValues. */
 
-import { CorruptionError, EMPTY_BYTES, latin1FromBytes, WireReader } from "@etcd-ts/base";
+import {
+  CorruptionError,
+  EMPTY_BYTES,
+  latin1FromBytes,
+  WIRE_BYTES,
+  WireReader,
+} from "@etcd-ts/base";
 import { EventType } from "@etcd-ts/api";
 import type { Event, KeyValue } from "@etcd-ts/api";
 import type { KeyIndex } from "./key-index.ts";
@@ -8,6 +14,15 @@ import type { RevisionKey } from "./revision.ts";
 
 /** Protobuf tag of KeyValue.key: field 1, length-delimited. */
 const KEY_TAG = 0x0a;
+/** Those of create revision, mod revision, version (varints) and value (length-delimited). */
+const CREATE_REVISION_TAG = 0x10;
+const MOD_REVISION_TAG = 0x18;
+const VERSION_TAG = 0x20;
+const VALUE_TAG = 0x2a;
+/** A key of one byte, three numbers, no value. */
+const USUAL_BYTES_MIN = 9;
+/** Longer varints are left to the reader, which knows all of them. */
+const NUMBER_SCALE_MAX = 2 ** 49;
 
 /**
  * The KeyValue of a stored record, with `encoded` set so that a response copies the stored bytes.
@@ -100,45 +115,100 @@ export class StoredKeyValue implements KeyValue {
 
 /** What the index needs of a stored record; reads one after another without making objects. */
 export class StoredFields {
-  /** Where in the record the key is. */
+  /** Where the key is, in the bytes that were given. */
   keyStart = 0;
   keyEnd = 0;
   createRevision = 0;
   version = 0;
   lease = 0n;
+  #at = 0;
 
-  /** @throws {CorruptionError} naming the file if `encoded` is no KeyValue */
-  read(encoded: Uint8Array, path: string): void {
-    this.keyStart = 0;
-    this.keyEnd = 0;
+  /**
+   * Reads the record `bytes[start, end)`.
+   *
+   * @throws {CorruptionError} naming the file if it is no KeyValue
+   */
+  read(bytes: Uint8Array, start: number, end: number, path: string): void {
+    this.keyStart = start;
+    this.keyEnd = start;
     this.createRevision = 0;
     this.version = 0;
     this.lease = 0n;
+    if (this.#readUsual(bytes, start, end)) return;
     try {
-      const reader = new WireReader(encoded);
-      while (reader.next()) {
-        switch (reader.field) {
-          case 1: {
-            const key = reader.message();
-            this.keyStart = key.offset;
-            this.keyEnd = key.end;
-            break;
-          }
-          case 2:
-            this.createRevision = reader.int64Number();
-            break;
-          case 4:
-            this.version = reader.int64Number();
-            break;
-          case 6:
-            this.lease = reader.int64();
-            break;
-          default:
-            reader.skip();
-        }
-      }
+      this.#readAny(new WireReader(bytes, start, end));
     } catch (cause) {
       throw damaged(path, cause);
+    }
+  }
+
+  /** Reads the form of nearly all records: five fields in order, no lease. False for any other. */
+  #readUsual(bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start < USUAL_BYTES_MIN || bytes[start] !== KEY_TAG) return false;
+    this.#at = start + 1;
+    const keyBytes = this.#number(bytes);
+    const keyStart = this.#at;
+    this.#at += keyBytes;
+    if (!(this.#at < end) || bytes[this.#at++] !== CREATE_REVISION_TAG) return false;
+    const createRevision = this.#number(bytes);
+    if (bytes[this.#at++] !== MOD_REVISION_TAG) return false;
+    const modRevision = this.#number(bytes);
+    if (bytes[this.#at++] !== VERSION_TAG) return false;
+    const version = this.#number(bytes);
+    if (Number.isNaN(createRevision + modRevision + version)) return false;
+    if (this.#at < end) {
+      if (bytes[this.#at++] !== VALUE_TAG) return false;
+      const valueBytes = this.#number(bytes);
+      this.#at += valueBytes;
+    }
+    // Whatever was read past the end was not this record's: then this is not where it ends.
+    if (this.#at !== end) return false;
+    this.keyStart = keyStart;
+    this.keyEnd = keyStart + keyBytes;
+    this.createRevision = createRevision;
+    this.version = version;
+    return true;
+  }
+
+  /** A varint below 2^49; NaN, which ends nowhere, if it is longer. */
+  #number(bytes: Uint8Array): number {
+    let value = 0;
+    for (let scale = 1; scale < NUMBER_SCALE_MAX; scale *= 0x80) {
+      const byte = bytes[this.#at++]!;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+    return NaN;
+  }
+
+  #readAny(reader: WireReader): void {
+    while (reader.next()) {
+      switch (reader.field) {
+        case 1: {
+          const key = reader.message();
+          this.keyStart = key.offset;
+          this.keyEnd = key.end;
+          break;
+        }
+        case 2:
+          this.createRevision = reader.int64Number();
+          break;
+        case 3:
+          reader.int64Number();
+          break;
+        case 4:
+          this.version = reader.int64Number();
+          break;
+        case 5:
+          reader.expect(WIRE_BYTES);
+          reader.skip();
+          break;
+        case 6:
+          this.lease = reader.int64();
+          break;
+        default:
+          reader.skip();
+      }
     }
   }
 }
