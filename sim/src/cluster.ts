@@ -27,6 +27,7 @@ import { SimMember } from "./member.ts";
 import type { Life, MemberHost } from "./member.ts";
 import { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
+import { PlantedCore } from "./planted-core.ts";
 import { Trace } from "./trace.ts";
 
 export interface SimulatorPorts {
@@ -50,6 +51,7 @@ export class SimCluster implements MemberHost {
   readonly network: SimNetwork;
   readonly raft = new RaftInvariants();
   readonly ledger = new RevisionLedger();
+  readonly #planted: PlantedCore;
   members: SimMember[] = [];
   /** The first thing that must not be. */
   failure: Error | undefined;
@@ -62,6 +64,7 @@ export class SimCluster implements MemberHost {
   constructor(options: SimOptions, ports: SimulatorPorts) {
     this.options = options;
     this.random = new SeededRandom(options.seed);
+    this.#planted = new PlantedCore(options.plant);
     this.clock = new VirtualClock({ random: this.random.split("order"), pump: ports.pump });
     this.network = new SimNetwork(this.clock, this.random.split("network"), options, this.trace);
     const names = Array.from({ length: options.size }, () => this.#nextName());
@@ -201,10 +204,13 @@ export class SimCluster implements MemberHost {
     };
   }
 
-  #send(own: SimMember, life: Life, to: SimMember | undefined, message: Message): void {
+  #send(own: SimMember, life: Life, to: SimMember | undefined, made: Message): void {
     if (life.isOver) return;
+    const message = this.#planted.said(made);
     this.guard(() => this.raft.sent(message));
     if (to === undefined) return;
+    const imagined = this.#planted.imagined(message);
+    if (imagined !== undefined) life.clock.nextTurn(() => life.inbound?.step(imagined));
     if (!to.isUp) life.clock.nextTurn(() => life.inbound?.reportUnreachable(message.to));
     this.network.send(own.name, to.name, message, (copy) => this.#deliver(own, to, copy));
   }
@@ -215,7 +221,7 @@ export class SimCluster implements MemberHost {
     life.clock.nextTurn(() => {
       this.trace.add(`${from.name}${to.name}${message.type}${message.term},${message.index}`);
       life.meet(message.from, from.peerURL);
-      life.inbound?.step(message);
+      life.inbound?.step(this.#planted.heard(message));
     });
   }
 

@@ -5,22 +5,29 @@
 
 import type { Disk, DiskFile, FileStat, OpenOptions } from "@etcd-ts/base";
 
+import type { Plant } from "./options.ts";
+
 const NEVER = new Promise<never>(() => undefined);
 
 export class LifeDisk implements Disk {
   readonly #disk: Disk;
+  readonly #plant: Plant;
   #isOver = false;
 
-  constructor(disk: Disk) {
+  constructor(disk: Disk, plant: Plant) {
     this.#disk = disk;
+    this.#plant = plant;
   }
 
   end(): void {
     this.#isOver = true;
   }
 
-  open(path: string, options: OpenOptions): Promise<DiskFile> {
-    return this.#isOver ? NEVER : this.#disk.open(path, options);
+  async open(path: string, options: OpenOptions): Promise<DiskFile> {
+    if (this.#isOver) return NEVER;
+    const file = await this.#disk.open(path, options);
+    const isUnsynced = this.#plant === "log without syncs" && path.endsWith(".wal");
+    return isUnsynced ? forgetful(file) : file;
   }
 
   stat(path: string): Promise<FileStat | undefined> {
@@ -50,4 +57,15 @@ export class LifeDisk implements Disk {
   syncDirectory(path: string): Promise<void> {
     return this.#isOver ? NEVER : this.#disk.syncDirectory(path);
   }
+}
+
+/** For a planted bug: what should be durable when it is written may be lost with the power. */
+function forgetful(file: DiskFile): DiskFile {
+  return new Proxy(file, {
+    get: (target, name) => {
+      if (name === "writeDurably") return target.write.bind(target);
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }

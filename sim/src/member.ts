@@ -137,7 +137,7 @@ export class SimMember {
     const life: Life = {
       number: ++this.#lives,
       clock: new MemberClock(clock, this.#rate, this.#wallOffsetMs),
-      disk: new LifeDisk(this.disk),
+      disk: new LifeDisk(this.disk, this.#host.options.plant),
       log: new MemoryLogger("info"),
       server: undefined,
       inbound: undefined,

@@ -34,6 +34,8 @@ export type Plant =
   | "nothing"
   /** Members do not wait for the disk. */
   | "no sync"
+  /** They do for the database, but not for votes and entries. */
+  | "log without syncs"
   /** Any member answers reads from what it has. */
   | "stale reads"
   /** One that takes itself for the leader does. */
@@ -48,7 +50,17 @@ export type Plant =
   | "watch resumes late"
   /** Leases are granted for a quarter of what is told; somebody keeps them alive for ever. */
   | "lease ends early"
-  | "lease never ends";
+  | "lease never ends"
+  /** Members grant every vote they are asked for; candidates take refusals for votes. */
+  | "votes twice"
+  | "counts refusals"
+  /** Voters do not mind how short the log of a candidate is. */
+  | "elects the outdated"
+  /** Leaders take what they sent for stored. */
+  | "commits alone"
+  /** Leaders send, or followers store, something else under the same index and term. */
+  | "sends other entries"
+  | "stores other entries";
 
 export interface SimOptions {
   readonly seed: number;

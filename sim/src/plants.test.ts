@@ -46,6 +46,20 @@ const CALM = {
   clients: 5,
   watchers: 3,
 };
+/** Much to elect and much to commit meanwhile. */
+const ELECTIONS = {
+  ...CALM,
+  faultMs: 45_000,
+  faultIntervalMs: 4000,
+  electionTimeoutMs: 500,
+  heartbeatIntervalMs: 100,
+  snapshotCount: 10_000,
+  lossPercent: 0,
+  latePercent: 0,
+  duplicatePercent: 0,
+};
+/** Nobody writes: logs hold little but what each new leader puts there. */
+const QUIET = { clients: 0, watchers: 0, hasUsers: false };
 const LEASES = { ...CALM, faultMs: 30_000 };
 
 const PLANTED: readonly { plant: Plant; fields: Partial<SimOptions>; finding: RegExp }[] = [
@@ -68,6 +82,55 @@ const PLANTED: readonly { plant: Plant; fields: Partial<SimOptions>; finding: Re
   { plant: "watch resumes late", fields: LEASES, finding: /^watch: .* came as ""/ },
   { plant: "lease ends early", fields: LEASES, finding: /^lease: .* was gone at / },
   { plant: "lease never ends", fields: LEASES, finding: /^lease: .* still holds / },
+  // A member that forgot its vote gives another one.
+  {
+    plant: "log without syncs",
+    fields: {
+      ...ELECTIONS,
+      weights: only("power loss", "paused leader"),
+      ...QUIET,
+      faultIntervalMs: 300,
+    },
+    finding: /^raft: \w+ voted for \w+ and \w+ in term /,
+  },
+  {
+    plant: "votes twice",
+    fields: { ...ELECTIONS, weights: only("isolated leader"), preVote: false },
+    finding: /^raft: \w+ voted for \w+ and \w+ in term /,
+  },
+  {
+    plant: "counts refusals",
+    fields: {
+      ...ELECTIONS,
+      ...QUIET,
+      weights: only("paused leader"),
+      size: 5,
+      faultIntervalMs: 2000,
+      preVote: false,
+      latencyMs: 20,
+    },
+    finding: /^raft: \w+ and \w+ both lead term /,
+  },
+  {
+    plant: "elects the outdated",
+    fields: { ...ELECTIONS, weights: only("cut link", "isolated leader") },
+    finding: /^raft: the leader of term \d+ has an entry of term \d+ at \d+, committed was one /,
+  },
+  {
+    plant: "commits alone",
+    fields: { ...ELECTIONS, weights: only("isolated leader") },
+    finding: /^raft: (the leader of term \d+ has an|entries of terms \d+ and \d+ committed)/,
+  },
+  {
+    plant: "sends other entries",
+    fields: CALM,
+    finding: /^raft: two entries at index \d+ of term /,
+  },
+  {
+    plant: "stores other entries",
+    fields: { ...CALM, weights: only("defragmentation") },
+    finding: /^state machine: /,
+  },
 ];
 
 test.each(PLANTED)("found out: $plant", { timeout: 60_000 }, async ({ plant, fields, finding }) => {
@@ -78,6 +141,8 @@ test("without a plant nothing is found in the same runs", { timeout: 60_000 }, a
   for (const fields of [PAUSED_LEADERS, { ...LEASES, hasUsers: true }]) {
     expect(await findings([24, 25], fields)).toBe("nothing found");
   }
+  const weights = only("power loss", "paused leader", "isolated leader");
+  expect(await findings([24], { ...ELECTIONS, weights })).toBe("nothing found");
 });
 
 /** Changes what a read at rest no longer looks at: how often the last key was written. */
