@@ -317,6 +317,10 @@ export class MemberCore {
       this.failLater(done, refusal);
       return;
     }
+    if (context.auth === undefined) {
+      this.#proposals.propose(operation, undefined, done);
+      return;
+    }
     const identified = operation.kind === "authenticate" ? INTERNAL_CONTEXT : context;
     this.gate.whenIdentified(identified, done, (identity) => {
       if (this.#end === undefined) this.#proposals.propose(operation, identity, done);

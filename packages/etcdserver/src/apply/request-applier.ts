@@ -173,24 +173,26 @@ export class RequestApplier {
   }
 
   #dispatch(operation: StoreOperation, identity: AuthIdentity, previousIndex: number): ApplyResult {
-    const { store, lessor } = this.#parts;
+    const { store, lessor, quota } = this.#parts;
     switch (operation.kind) {
       case "range":
         return succeeded(this.#range(operation.request));
       case "put":
-        return this.#withinQuota(putCost(operation.request), () =>
+        return judged(
+          quota.isAvailable(putCost(operation.request)),
           executePut(store, this.#leases, operation.request),
         );
       case "deleteRange":
         return succeeded(executeDeleteRange(store, operation.request));
       case "txn":
-        return this.#withinQuota(txnCost(operation.request), () =>
+        return judged(
+          quota.isAvailable(txnCost(operation.request)),
           executeTxn(store, this.#leases, operation.request),
         );
       case "compaction":
         return this.#compact(operation.request);
       case "leaseGrant":
-        return this.#withinQuota(LEASE_COST_BYTES, () => this.#grant(operation.request));
+        return judged(quota.isAvailable(LEASE_COST_BYTES), this.#grant(operation.request));
       case "leaseRevoke":
         lessor.revoke(operation.request.id);
         return succeeded({ header: revisionHeader(store.currentRevision) });
@@ -203,13 +205,6 @@ export class RequestApplier {
         return succeeded({ header: revisionHeader(store.currentRevision), result });
       }
     }
-  }
-
-  /** Judged before, told after: the operation is carried out either way. */
-  #withinQuota(costBytes: number, run: () => ApplyResponse): ApplyResult {
-    const fits = this.#parts.quota.isAvailable(costBytes);
-    const response = run();
-    return fits ? succeeded(response) : { error: SERVER_ERRORS.noSpace, response };
   }
 
   #range(request: Parameters<typeof executeRange>[1]): RangeResponse {
@@ -270,6 +265,11 @@ export class RequestApplier {
 
 function succeeded(response: ApplyResponse): ApplyResult {
   return { error: undefined, response };
+}
+
+/** Judged before, told after: the operation is carried out whether it `fits` the quota or not. */
+function judged(fits: boolean, response: ApplyResponse): ApplyResult {
+  return { error: fits ? undefined : SERVER_ERRORS.noSpace, response };
 }
 
 function failed(error: EtcdError): ApplyResult {

@@ -53,21 +53,31 @@ export function checkTxnRequest(request: TxnRequest, maxTxnOps: number): Refusal
   const refusal = checkTxnShape(request, maxTxnOps);
   if (refusal !== undefined) return refusal;
   // The two branches never run together, so each stands alone.
-  for (const ops of [request.success, request.failure]) {
-    if (collectWrites(ops) === undefined) return RPC_ERRORS.duplicateKey;
-  }
-  return undefined;
+  const clashes =
+    (mayClash(request.success) && collectWrites(request.success) === undefined) ||
+    (mayClash(request.failure) && collectWrites(request.failure) === undefined);
+  return clashes ? RPC_ERRORS.duplicateKey : undefined;
+}
+
+/** Most transactions have one operation, which writes no key twice. */
+function mayClash(ops: readonly RequestOp[]): boolean {
+  return ops.length > 1 || ops[0]?.kind === "txn";
 }
 
 function checkTxnShape(request: TxnRequest, maxTxnOps: number): Refusal {
   const longest = Math.max(request.compare.length, request.success.length, request.failure.length);
   if (longest > maxTxnOps) return RPC_ERRORS.tooManyOps;
-  if (request.compare.some((compare) => compare.key.length === 0)) return RPC_ERRORS.emptyKey;
-  for (const ops of [request.success, request.failure]) {
-    for (const op of ops) {
-      const refusal = checkRequestOp(op, maxTxnOps - longest);
-      if (refusal !== undefined) return refusal;
-    }
+  for (const { key } of request.compare) if (key.length === 0) return RPC_ERRORS.emptyKey;
+  return (
+    checkRequestOps(request.success, maxTxnOps - longest) ??
+    checkRequestOps(request.failure, maxTxnOps - longest)
+  );
+}
+
+function checkRequestOps(ops: readonly RequestOp[], maxTxnOps: number): Refusal {
+  for (const op of ops) {
+    const refusal = checkRequestOp(op, maxTxnOps);
+    if (refusal !== undefined) return refusal;
   }
   return undefined;
 }

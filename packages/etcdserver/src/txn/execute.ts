@@ -179,17 +179,22 @@ function deleteRange(txn: WriteTxn, request: DeleteRangeRequest): DeleteRangeRes
 interface Plan {
   readonly succeeded: boolean;
   readonly ops: readonly RequestOp[];
-  /** The plan of each nested transaction, at the position of its operation. */
-  readonly nested: ReadonlyMap<number, Plan>;
+  /** The plan of each nested transaction, at the position of its operation; undefined for none. */
+  readonly nested: ReadonlyMap<number, Plan> | undefined;
 }
 
 function choose(txn: ReadTxn, request: TxnRequest): Plan {
-  const succeeded = request.compare.every((compare) => holds(txn, compare));
+  let succeeded = true;
+  for (const compare of request.compare) {
+    succeeded = holds(txn, compare);
+    if (!succeeded) break;
+  }
   const ops = succeeded ? request.success : request.failure;
-  const nested = new Map<number, Plan>();
-  ops.forEach((op, i) => {
-    if (op.kind === "txn") nested.set(i, choose(txn, op.txn));
-  });
+  let nested: Map<number, Plan> | undefined;
+  for (let i = 0; i < ops.length; i++) {
+    const op = ops[i]!;
+    if (op.kind === "txn") (nested ??= new Map<number, Plan>()).set(i, choose(txn, op.txn));
+  }
   return { succeeded, ops, nested };
 }
 
@@ -203,21 +208,13 @@ function check(
   plan: Plan,
   deletions: DeleteRangeRequest[] = [],
 ): void {
-  plan.ops.forEach((op, i) => {
-    switch (op.kind) {
-      case "range":
-        return checkRevision(txn, op.range);
-      case "put":
-        return checkPut(txn, leases, op.put, deletions);
-      case "deleteRange":
-        deletions.push(op.deleteRange);
-        return undefined;
-      case "txn":
-        return check(txn, leases, plan.nested.get(i)!, deletions);
-      default:
-        return undefined;
-    }
-  });
+  for (let i = 0; i < plan.ops.length; i++) {
+    const op = plan.ops[i]!;
+    if (op.kind === "range") checkRevision(txn, op.range);
+    else if (op.kind === "put") checkPut(txn, leases, op.put, deletions);
+    else if (op.kind === "deleteRange") deletions.push(op.deleteRange);
+    else if (op.kind === "txn") check(txn, leases, plan.nested!.get(i)!, deletions);
+  }
 }
 
 function checkRevision(txn: ReadTxn, request: RangeRequest): void {
@@ -262,33 +259,42 @@ function runWrites(txn: WriteTxn, plan: Plan): TxnResponse {
 }
 
 function run(txn: WriteTxn, plan: Plan): ResponseOp[] {
-  return plan.ops.map((op, i): ResponseOp => {
-    switch (op.kind) {
-      case "range":
-        return { kind: "range", range: executeRange(txn, op.range) };
-      case "put":
-        return { kind: "put", put: put(txn, op.put) };
-      case "deleteRange":
-        return { kind: "deleteRange", deleteRange: deleteRange(txn, op.deleteRange) };
-      case "txn": {
-        const nested = plan.nested.get(i)!;
-        const responses = run(txn, nested);
-        // etcd fills in the revision of the outermost header alone.
-        const header = revisionHeader(0);
-        return { kind: "txn", txn: { header, succeeded: nested.succeeded, responses } };
-      }
-      case "none":
-        return { kind: "none" };
-      default:
-        return unreachable(op, "run");
+  const responses: ResponseOp[] = [];
+  for (let i = 0; i < plan.ops.length; i++) {
+    responses.push(runOne(txn, plan.ops[i]!, plan.nested?.get(i)));
+  }
+  return responses;
+}
+
+/** @param nested - the plan of `op` if it is a transaction */
+function runOne(txn: WriteTxn, op: RequestOp, nested: Plan | undefined): ResponseOp {
+  switch (op.kind) {
+    case "range":
+      return { kind: "range", range: executeRange(txn, op.range) };
+    case "put":
+      return { kind: "put", put: put(txn, op.put) };
+    case "deleteRange":
+      return { kind: "deleteRange", deleteRange: deleteRange(txn, op.deleteRange) };
+    case "txn": {
+      const { succeeded } = nested!;
+      // etcd fills in the revision of the outermost header alone.
+      const header = revisionHeader(0);
+      return { kind: "txn", txn: { header, succeeded, responses: run(txn, nested!) } };
     }
-  });
+    case "none":
+      return { kind: "none" };
+    default:
+      return unreachable(op, "run");
+  }
 }
 
 /** Whether every operation is a range; such a transaction needs no log entry. */
 export function isReadOnlyTxn(request: TxnRequest): boolean {
-  const isRange = (op: RequestOp): boolean => op.kind === "range";
   return request.success.every(isRange) && request.failure.every(isRange);
+}
+
+function isRange(op: RequestOp): boolean {
+  return op.kind === "range";
 }
 
 /** Whether a transaction of ranges reads single keys only. */

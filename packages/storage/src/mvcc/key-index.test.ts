@@ -94,7 +94,9 @@ describe("KeyIndex", () => {
           const key = `key-${next.key}`;
           main++;
           if (next.kind === "delete") {
-            expect(index.tombstone(bytes(key), main, 0)).toBe(naive.tombstone(key, main, 0));
+            const slot = index.tombstone(bytes(key), main, 0);
+            expect(slot !== NO_SLOT).toBe(naive.tombstone(key, main, 0));
+            expect(slot).toBe(slot === NO_SLOT ? NO_SLOT : index.find(bytes(key)));
           } else {
             const before = index.find(bytes(key));
             const createdBefore = before === NO_SLOT ? 0 : index.createRevision(before);
@@ -172,7 +174,7 @@ describe("KeyIndex", () => {
             const slot = index.put(key, i + 2, 0);
             const [created, version] = [index.createRevision(slot), index.version(slot)];
             builder.add(key, 0, key.length, i + 2, 0, created, version);
-          } else if (index.tombstone(key, i + 2, 0)) {
+          } else if (index.tombstone(key, i + 2, 0) !== NO_SLOT) {
             builder.add(key, 0, key.length, i + 2, 0, 0, 0);
           }
         }

@@ -140,13 +140,13 @@ export class KeyIndex {
     return slot;
   }
 
-  /** Ends the newest generation of `key`; false if the key does not exist now. */
-  tombstone(key: Uint8Array, main: number, sub: number): boolean {
+  /** Ends the newest generation of `key`. @returns its slot; `NO_SLOT` if it does not exist now */
+  tombstone(key: Uint8Array, main: number, sub: number): number {
     const slot = this.find(key);
-    if (slot === NO_SLOT || !this.isLive(slot)) return false;
+    if (slot === NO_SLOT || !this.isLive(slot)) return NO_SLOT;
     this.#addLive(key, -1);
     this.#table.pushNewest(slot, main, sub, 0, 0);
-    return true;
+    return slot;
   }
 
   /**

@@ -12,6 +12,7 @@ import type { Event } from "@etcd-ts/api";
 import type { RevisionLog } from "../backend/revision-log.ts";
 import type { MvccCore } from "./core.ts";
 import { keyRangeFrom } from "./key-range.ts";
+import { NO_SLOT } from "./key-table.ts";
 import { putBytes, tombstoneBytes, writePut, writeTombstoneHead } from "./record-writer.ts";
 import { eventFromStored } from "./stored-key-value.ts";
 import type { KeyState, RangeOptions, RangeResult, WriteTxn } from "./types.ts";
@@ -105,12 +106,13 @@ export class MvccWriteTxn implements WriteTxn {
   deleteRange(key: Uint8Array, rangeEnd: Uint8Array): { deleted: number; revision: number } {
     invariant(!this.#isEnded, () => "WriteTxn.deleteRange: ended");
     const { index } = this.#core;
-    const range = keyRangeFrom(key, rangeEnd);
     const main = this.revision + 1;
     const before = this.#changes;
-    if (range.isSingle) {
-      if (index.tombstone(range.begin, main, before)) this.#store(index.find(range.begin));
+    if (rangeEnd.length === 0) {
+      const slot = index.tombstone(key, main, before);
+      if (slot !== NO_SLOT) this.#store(slot);
     } else {
+      const range = keyRangeFrom(key, rangeEnd);
       index.tombstoneRange(range.begin, range.end, main, before, (slot) => this.#store(slot));
     }
     this.#deletes++;
