@@ -27,6 +27,7 @@ export {
   RangeResponseCodec,
   SortOrder,
   SortTarget,
+  writeOnlyPair,
 } from "./codec/kv.ts";
 export type {
   CompactionRequest,

@@ -58,6 +58,8 @@ export class TreeBucket implements Bucket {
   /** Nested buckets by name, latin-1. */
   readonly opened = new Map<string, TreeBucket>();
   version = 0;
+  foundPageID = 0;
+  foundPosition = 0;
   isSequenceChanged = false;
   #rootPage: Page | undefined;
   #sequence: number;
@@ -84,7 +86,19 @@ export class TreeBucket implements Bucket {
     const leaf = this.#leafOf(key);
     const i = leaf.lowerBound(key);
     if (i >= leaf.count || leaf.compareKeyAt(i, key) !== 0 || leaf.isBucketAt(i)) return undefined;
+    this.foundPageID = leaf instanceof Page ? leaf.id : 0;
+    this.foundPosition = i;
     return leaf.valueAt(i);
+  }
+
+  valueAt(pageID: number, position: number): Uint8Array {
+    this.assertUsable();
+    const page = this.context.store.page(pageID);
+    invariant(
+      page.isLeaf && position < page.count && !this.context.isWritable,
+      () => `Bucket.valueAt: nothing was found at ${position} of page ${pageID}`,
+    );
+    return page.valueAt(position);
   }
 
   put(key: Uint8Array, value: Uint8Array): void {

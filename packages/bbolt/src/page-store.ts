@@ -25,6 +25,9 @@ const SCAN_GAP_PAGES = 8;
 /** Misses in file order before reading ahead. */
 const SCAN_MISSES = 3;
 
+/** Pages whose ids agree in these bits take turns in the short list; a power of two less one. */
+const NEAR_MASK = 4095;
+
 /** What a cached page costs beside its bytes, roughly. */
 const PAGE_OVERHEAD_BYTES = 256;
 
@@ -39,6 +42,8 @@ export class PageStore {
   readonly #cacheBytesMax: number;
   #filePages: number;
   #pages = new Map<number, Page>();
+  /** Some of them, found without a hash. */
+  readonly #near: (Page | undefined)[] = Array.from({ length: NEAR_MASK + 1 }, () => undefined);
   #ring: Page[] = [];
   #hand = 0;
   #cachedBytes = 0;
@@ -71,9 +76,11 @@ export class PageStore {
    * @throws {CorruptionError} if it is none or points outside
    */
   page(id: number): Page {
-    const cached = this.#pages.get(id);
+    const near = this.#near[id & NEAR_MASK];
+    const cached = near?.id === id ? near : this.#pages.get(id);
     if (cached !== undefined) {
-      cached.isRecent = true;
+      if (cached !== near) this.#near[id & NEAR_MASK] = cached;
+      if (!cached.isRecent) cached.isRecent = true;
       this.hits++;
       return cached;
     }
@@ -199,6 +206,7 @@ export class PageStore {
       last.cacheSlot = page.cacheSlot;
     }
     this.#pages.delete(page.id);
+    if (this.#near[page.id & NEAR_MASK] === page) this.#near[page.id & NEAR_MASK] = undefined;
     this.#cachedBytes -= page.bytes.length + PAGE_OVERHEAD_BYTES;
   }
 

@@ -104,6 +104,11 @@ export interface SortedRun {
 export interface Bucket {
   /** Undefined if there is no such key or it is a nested bucket. */
   get(key: Uint8Array): Uint8Array | undefined;
+  /** Where `get` found its last key; page 0 if the place will not do for `valueAt`. */
+  readonly foundPageID: number;
+  readonly foundPosition: number;
+  /** Of a reader: the value `get` found at a place, without a search. */
+  valueAt(pageID: number, position: number): Uint8Array;
   /** @throws {DatabaseError} KEY_REQUIRED, KEY_TOO_LARGE, VALUE_TOO_LARGE, INCOMPATIBLE_VALUE */
   put(key: Uint8Array, value: Uint8Array): void;
   /**

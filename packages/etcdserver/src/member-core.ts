@@ -584,6 +584,11 @@ export class MemberCore {
     }
   }
 
+  /** Whether a snapshot is being installed, so that the state cannot be read. */
+  get isInstalling(): boolean {
+    return this.#installWaiters !== undefined;
+  }
+
   /** Runs `read` when the state can be read: at once, unless a snapshot is being installed. */
   whenInstalled(read: () => void): void {
     if (this.#installWaiters === undefined) read();

@@ -16,11 +16,13 @@ import type {
 } from "@etcd-ts/api";
 import { encodePairs, SERVER_ERRORS } from "@etcd-ts/api";
 
+import { KeyReader } from "./key-reader.ts";
 import type { MemberCore } from "./member-core.ts";
 import type {
   AuthIdentity,
   Completion,
   EncodedRangeResponse,
+  KeyReads,
   RequestContext,
 } from "./server-api.ts";
 import {
@@ -36,6 +38,7 @@ type PermissionCheck = (identity: AuthIdentity | undefined) => EtcdError | undef
 export class ReadOperations {
   readonly #core: MemberCore;
   readonly #succeeded: Histogram;
+  readonly #keys: KeyReader;
   readonly #durations: Family<Histogram>;
   readonly #header = (revision: number): ResponseHeader => this.#core.header(revision);
 
@@ -48,6 +51,11 @@ export class ReadOperations {
       buckets: exponentialBuckets(0.0001, 2, 20),
     });
     this.#succeeded = this.#durations.labels({ success: "true" });
+    this.#keys = new KeyReader(core, (tookMs) => this.#observeTime(tookMs, undefined));
+  }
+
+  get keys(): KeyReads {
+    return this.#keys;
   }
 
   range(request: RangeRequest, context: RequestContext, done: Completion<RangeResponse>): void {
@@ -164,11 +172,13 @@ export class ReadOperations {
   }
 
   #observeRange(startMs: number, error: EtcdError | undefined): void {
-    const { meter, ports } = this.#core;
-    const tookMs = ports.clock.monotonicMs() - startMs;
+    this.#observeTime(this.#core.ports.clock.monotonicMs() - startMs, error);
+  }
+
+  #observeTime(tookMs: number, error: EtcdError | undefined): void {
     if (error === undefined) this.#succeeded.observe(tookMs / 1000);
     else this.#durations.labels({ success: "false" }).observe(tookMs / 1000);
-    meter.warnIfOver("Range", "read-only range ", tookMs, error);
+    this.#core.meter.warnIfOver("Range", "read-only range ", tookMs, error);
   }
 
   #readRange(request: RangeRequest, done: Completion<RangeResponse>): void {

@@ -13,7 +13,7 @@
  * Over 500 lines because it is the whole surface of a member.
  */
 
-import type { Clock, Disk, EtcdError, Logger, Metrics, Random } from "@etcd-ts/base";
+import type { Clock, Disk, EtcdError, Logger, Metrics, Random, WireWriter } from "@etcd-ts/base";
 import type {
   AlarmMember,
   AlarmRequest,
@@ -394,6 +394,20 @@ export interface EncodedRangeResponse {
 }
 
 /** Everything a member can be asked. `EtcdServer` is the implementation. */
+/** Reads of single keys at the newest revision of local state, in the turn of the caller. */
+export interface KeyReads {
+  /** Whether any caller may read any key now; if not, reads go through `range`. */
+  readonly isOpenToAll: boolean;
+  /** Begins a row of reads. @returns the time on the server's clock */
+  begin(): number;
+  /**
+   * Appends the RangeResponse for the key `bytes[start, end)`.
+   *
+   * @returns the time on the server's clock when it was done
+   */
+  read(writer: WireWriter, bytes: Uint8Array, start: number, end: number): number;
+}
+
 export interface ServerOperations {
   /** Complete as of now, with the given revision; 0 is left out on the wire. */
   responseHeader(revision: number): ResponseHeader;
@@ -418,6 +432,8 @@ export interface ServerOperations {
     context: RequestContext,
     done: Completion<CompactionResponse>,
   ): void;
+  /** Reads of single keys, many in a row. */
+  readonly keyReads: KeyReads;
   /** Settles once a read of local state would be linearizable. */
   linearizableRead(context: RequestContext, done: Completion<void>): void;
   /** For watch streams. */

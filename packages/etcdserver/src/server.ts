@@ -57,6 +57,7 @@ import type {
   Completion,
   DowngradeOperation,
   EncodedRangeResponse,
+  KeyReads,
   HashKVResult,
   LeaseTimeToLiveResult,
   MemberChangeResult,
@@ -269,6 +270,10 @@ export class EtcdServer implements ServerOperations {
         } else answer();
       }),
     );
+  }
+
+  get keyReads(): KeyReads {
+    return this.#reads.keys;
   }
 
   linearizableRead(_context: RequestContext, done: Completion<void>): void {

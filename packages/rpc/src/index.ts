@@ -7,6 +7,7 @@ export { ServerCall } from "./server-call.ts";
 export type { CallSink, CallStart } from "./server-call.ts";
 export * from "./server/transport.ts";
 export * from "./server/rpc-server.ts";
+export type { CallBatch } from "./http2/call-batch.ts";
 export { FrameTransport } from "./http2/frame-transport.ts";
 export { FrameHttpRequest, FrameHttpResponse } from "./http2/http-stream.ts";
 export * from "./http2/limits.ts";

@@ -9,7 +9,9 @@ import { GRPC_CODES, RpcError } from "@etcd-ts/api";
 import type { GrpcCode, MethodDescriptor } from "@etcd-ts/api";
 import { invariant } from "@etcd-ts/base";
 
-import type { AnyMethod, CallContext, StreamHandler, UnaryHandler } from "./call.ts";
+import type { AnyMethod, CallContext, Peer, StreamHandler, UnaryHandler } from "./call.ts";
+import type { CallBatch } from "./http2/call-batch.ts";
+import type { Metadata } from "./metadata.ts";
 import { ServerCall } from "./server-call.ts";
 import type { CallSink, CallStart } from "./server-call.ts";
 
@@ -26,16 +28,32 @@ export interface CallInterceptor {
   onMessageSent?(call: CallContext): void;
   /** After the status is known, for each interceptor whose `onStart` ran; in reverse order. */
   onFinish?(call: CallContext, code: GrpcCode, message: string): void;
+  /**
+   * Whether calls that came together may go on as a batch; if not, each becomes an ordinary call,
+   * and `onStart` decides. With an interceptor that has no such method there are no batches.
+   */
+  mayBatch?(batch: CallBatch): boolean;
+  /** `batch.answered` calls were answered with OK: as `onStart` to `onFinish` of each. */
+  onBatchAnswered?(batch: CallBatch): void;
 }
 
 export type Handler =
   | { readonly kind: "unary"; readonly run: UnaryHandler<unknown, unknown> }
   | { readonly kind: "stream"; readonly run: StreamHandler<unknown, unknown> };
 
+/** Takes small calls of a unary method together. */
+export interface BatchHandler {
+  /** Whether calls with such metadata may come in batches. */
+  accepts(metadata: Metadata, peer: Peer): boolean;
+  /** Ends each call of the batch, in this turn or a later one. */
+  run(batch: CallBatch): void;
+}
+
 /** A method that can be called. */
 export interface Route {
   readonly method: AnyMethod;
   readonly handler: Handler;
+  readonly batch: BatchHandler | undefined;
 }
 
 export class ServiceTable {
@@ -43,16 +61,22 @@ export class ServiceTable {
   readonly #services = new Set<string>();
   readonly #interceptors: CallInterceptor[] = [];
 
-  /** Serves a unary method. */
-  unary<I, O>(method: MethodDescriptor<I, O>, handler: UnaryHandler<I, O>): void {
+  /**
+   * Serves a unary method.
+   *
+   * @param batch - takes calls together where a transport can tell them to be alike and small
+   */
+  unary<I, O>(
+    method: MethodDescriptor<I, O>,
+    handler: UnaryHandler<I, O>,
+    batch?: BatchHandler,
+  ): void {
     invariant(
       method.kind === "unary",
       () => `ServiceTable.unary: ${method.path} is ${method.kind}`,
     );
-    this.#add(method as AnyMethod, {
-      kind: "unary",
-      run: handler as UnaryHandler<unknown, unknown>,
-    });
+    const run = handler as UnaryHandler<unknown, unknown>;
+    this.#add(method as AnyMethod, { kind: "unary", run }, batch);
   }
 
   /** Serves a method of any streaming kind. */
@@ -64,9 +88,9 @@ export class ServiceTable {
     });
   }
 
-  #add(method: AnyMethod, handler: Handler): void {
+  #add(method: AnyMethod, handler: Handler, batch?: BatchHandler): void {
     invariant(!this.#routes.has(method.path), () => `ServiceTable: ${method.path} added twice`);
-    this.#routes.set(method.path, { method, handler });
+    this.#routes.set(method.path, { method, handler, batch });
     this.#services.add(method.service);
   }
 
@@ -76,6 +100,17 @@ export class ServiceTable {
 
   get interceptors(): readonly CallInterceptor[] {
     return this.#interceptors;
+  }
+
+  mayBatch(batch: CallBatch): boolean {
+    for (const interceptor of this.#interceptors) {
+      if (interceptor.mayBatch?.(batch) !== true) return false;
+    }
+    return true;
+  }
+
+  batchAnswered(batch: CallBatch): void {
+    for (const interceptor of this.#interceptors) interceptor.onBatchAnswered?.(batch);
   }
 
   /** Every method served. */

@@ -6,6 +6,7 @@
  */
 
 import { EMPTY_BYTES } from "@etcd-ts/base";
+import type { WireWriter } from "@etcd-ts/base";
 
 import {
   append,
@@ -164,6 +165,12 @@ export const RangeResponseCodec = new MessageCodec<RangeResponse>({
     }
   },
 });
+
+/** Appends the fields of a RangeResponse with one pair, `stored`, behind its header. */
+export function writeOnlyPair(writer: WireWriter, stored: Uint8Array): void {
+  writer.bytesField(2, stored);
+  writer.varintField(4, 1);
+}
 
 /** etcdserverpb.PutRequest. */
 export interface PutRequest {

@@ -18,7 +18,7 @@ import {
 } from "@etcd-ts/api";
 import type { GrpcCode, MethodKind } from "@etcd-ts/api";
 import type { Clock, Counter, Family, Histogram, Metrics } from "@etcd-ts/base";
-import type { AnyMethod, CallContext, CallInterceptor } from "@etcd-ts/rpc";
+import type { AnyMethod, CallBatch, CallContext, CallInterceptor } from "@etcd-ts/rpc";
 
 const LABEL_NAMES = ["grpc_type", "grpc_service", "grpc_method"];
 const HANDLING_BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -110,6 +110,19 @@ export class GrpcMetrics implements CallInterceptor {
     this.#handledOf(series, code).inc();
     if (series.seconds === undefined) return;
     series.seconds.observe((this.#clock.monotonicMs() - call.startMs) / 1000);
+  }
+
+  /** How long each call took is not known of batches. */
+  mayBatch(batch: CallBatch): boolean {
+    return this.#of(batch.method).seconds === undefined;
+  }
+
+  onBatchAnswered({ method, answered }: CallBatch): void {
+    const series = this.#of(method);
+    series.started.inc(answered);
+    series.received.inc(answered);
+    series.sent.inc(answered);
+    this.#handledOf(series, GRPC_CODES.OK).inc(answered);
   }
 
   #of(method: AnyMethod): MethodSeries {

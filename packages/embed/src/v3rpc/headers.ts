@@ -30,7 +30,10 @@ export function contextOf(call: CallContext): RequestContext {
  * A token comes before a certificate. Through the gateway there are only tokens: its certificate,
  * if any, is not that of the caller.
  */
-function claimOf({ metadata, peer }: CallContext): AuthClaim | undefined {
+export function claimOf({
+  metadata,
+  peer,
+}: Pick<CallContext, "metadata" | "peer">): AuthClaim | undefined {
   const token = metadata.get("token") ?? metadata.get("authorization");
   if (token !== undefined) {
     return {

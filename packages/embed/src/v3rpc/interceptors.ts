@@ -8,7 +8,7 @@ import type { RangeRequest, RpcError } from "@etcd-ts/api";
 import { bytesFromLatin1, isUtf8 } from "@etcd-ts/base";
 import type { Counter, Family, Metrics } from "@etcd-ts/base";
 import type { ServerFacts, ServerOperations } from "@etcd-ts/etcdserver";
-import type { CallContext, CallInterceptor, Metadata } from "@etcd-ts/rpc";
+import type { CallBatch, CallContext, CallInterceptor, Metadata } from "@etcd-ts/rpc";
 
 import { requiresLeader } from "./open-calls.ts";
 
@@ -30,6 +30,9 @@ const CAPABLE_VERSIONS: ReadonlySet<string> = new Set([
 export const CLIENT_VERSIONS_MAX = 128;
 const OTHER_VERSIONS = "other";
 const UNKNOWN_VERSION = "unknown";
+
+/** What is to be known of a call, or of a batch of them. */
+type CountedCall = Pick<CallContext, "method" | "metadata">;
 
 export class Admission implements CallInterceptor {
   readonly #server: ServerOperations;
@@ -64,13 +67,28 @@ export class Admission implements CallInterceptor {
     return leaderRefusal(call, facts);
   }
 
+  /** What a batch is not admitted to is refused call by call. */
+  mayBatch(batch: CallBatch): boolean {
+    const facts = this.#server.facts();
+    return (
+      !facts.isLearner &&
+      (facts.clusterVersion === undefined || facts.clusterVersion === this.#capableVersion) &&
+      leaderRefusal(batch, facts) === undefined &&
+      this.#countVersion(batch, 0)
+    );
+  }
+
+  onBatchAnswered(batch: CallBatch): void {
+    this.#countVersion(batch, batch.answered);
+  }
+
   /** False if the client's version is no text. */
-  #countVersion(call: CallContext): boolean {
+  #countVersion(call: CountedCall, calls = 1): boolean {
     const isUnary = call.method.kind === "unary";
     const isRepeated = call.metadata === this.#latestMetadata && isUnary === this.#latestIsUnary;
     const counter = isRepeated ? this.#latestCounter : this.#counterOf(call, isUnary);
     if (counter === undefined) return false;
-    counter.inc();
+    counter.inc(calls);
     this.#latestMetadata = call.metadata;
     this.#latestIsUnary = isUnary;
     this.#latestCounter = counter;
@@ -78,7 +96,7 @@ export class Admission implements CallInterceptor {
   }
 
   /** Undefined if the client's version is no text. */
-  #counterOf(call: CallContext, isUnary: boolean): Counter | undefined {
+  #counterOf(call: CountedCall, isUnary: boolean): Counter | undefined {
     const version = call.metadata.get("client-api-version") ?? UNKNOWN_VERSION;
     const counters = isUnary ? this.#unary : this.#stream;
     const known = counters.get(version);
@@ -92,7 +110,7 @@ export class Admission implements CallInterceptor {
   }
 }
 
-function leaderRefusal(call: CallContext, facts: ServerFacts): RpcError | undefined {
+function leaderRefusal(call: CountedCall, facts: ServerFacts): RpcError | undefined {
   return facts.leaderID === 0n && requiresLeader(call) ? RPC_ERRORS.noLeader : undefined;
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { encodeTxnInChunks, isLongTxnResponse, KV, rpcErrorFrom } from "@etcd-ts/api";
-import type { RangeResponse, TxnResponse } from "@etcd-ts/api";
+import type { RangeRequest, RangeResponse, TxnResponse } from "@etcd-ts/api";
 import { yieldTurn } from "@etcd-ts/base";
 import type { Clock, EtcdError } from "@etcd-ts/base";
 import {
@@ -14,20 +14,23 @@ import {
   checkTxnRequest,
 } from "@etcd-ts/etcdserver";
 import type { Completion, EncodedRangeResponse } from "@etcd-ts/etcdserver";
-import type { UnaryCall } from "@etcd-ts/rpc";
+import type { UnaryCall, UnaryHandler } from "@etcd-ts/rpc";
 
+import { GetBatch } from "./get-batch.ts";
 import { contextOf } from "./headers.ts";
 import type { ServiceParts } from "./parts.ts";
 
 export function registerKV(parts: ServiceParts): void {
   const { table, server, config, clock } = parts;
-  table.unary(KV.Range, (request, call) => {
+  const range: UnaryHandler<RangeRequest, RangeResponse> = (request, call) => {
     if (refuse(call, checkRangeRequest(request))) return;
     const context = contextOf(call);
     const isList = request.rangeEnd.length > 0 && !request.countOnly;
     if (isList) server.rangeEncoded(request, context, answerEncoded(call));
     else server.range(request, context, answer(call));
-  });
+  };
+  const gets = new GetBatch(server, config.warningUnaryRequestDurationMs);
+  table.unary(KV.Range, range, gets);
   table.unary(KV.Put, (request, call) => {
     if (refuse(call, checkPutRequest(request))) return;
     server.put(request, contextOf(call), answer(call));

@@ -17,7 +17,7 @@ import type { CallContext, CallInterceptor, StreamCall } from "@etcd-ts/rpc";
 const NO_LEADER_CHECKS_MAX = 3;
 
 /** Whether the caller wants no answer from a member that knows no leader. */
-export function requiresLeader(call: CallContext): boolean {
+export function requiresLeader(call: Pick<CallContext, "metadata">): boolean {
   return call.metadata.get("hasleader") === "true";
 }
 
@@ -62,6 +62,10 @@ export class OpenCalls implements CallInterceptor {
       this.#watchLeader();
     }
     return undefined;
+  }
+
+  mayBatch(): boolean {
+    return !this.#isClosed;
   }
 
   onFinish(call: CallContext): void {

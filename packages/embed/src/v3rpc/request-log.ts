@@ -21,6 +21,11 @@ export class RequestLog implements CallInterceptor {
     this.#warningMs = warningMs;
   }
 
+  /** Batches answer what is quick, and nothing is told of that above debug level. */
+  mayBatch(): boolean {
+    return !this.#logger.isEnabled("debug");
+  }
+
   onFinish(call: CallContext): void {
     if (call.method.kind !== "unary") return;
     const tookMs = this.#clock.monotonicMs() - call.startMs;

@@ -27,7 +27,7 @@ import type {
   WatchResponse,
 } from "@etcd-ts/api";
 import { defaultServerConfig, EtcdServer } from "@etcd-ts/etcdserver";
-import type { ServerConfig, ServerOperations } from "@etcd-ts/etcdserver";
+import type { AuthPorts, ServerConfig, ServerOperations } from "@etcd-ts/etcdserver";
 import { InProcessChannel, ServiceTable } from "@etcd-ts/rpc";
 import type { CallOptions, ClientStream, Metadata } from "@etcd-ts/rpc";
 import { NodeClock, NodeRandom } from "@etcd-ts/runtime";
@@ -40,6 +40,7 @@ export interface FixtureOptions {
   readonly config?: Partial<EmbedConfig>;
   readonly server?: Partial<ServerConfig>;
   readonly logLevel?: LogLevel;
+  readonly auth?: AuthPorts;
   /** Stands between the services and the member. */
   readonly between?: (server: EtcdServer) => ServerOperations;
 }
@@ -95,6 +96,7 @@ export class ServicesFixture {
         random: new NodeRandom(),
         logger,
         metrics: new MemoryMetrics(),
+        auth: options.auth,
       },
       {
         onFatal: (error) => failures.push(error),

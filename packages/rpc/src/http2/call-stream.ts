@@ -38,8 +38,8 @@ import {
   writeUint32,
 } from "./frames.ts";
 import { HeldMessages } from "./held-messages.ts";
-import { RepeatedBlock } from "./hpack-encoder.ts";
 import type { FieldToSend } from "./hpack-encoder.ts";
+import { HEADERS_PLAIN, STATUS_200, TRAILERS_OK } from "./response-blocks.ts";
 
 /** What all calls of a transport share. */
 export interface CallEnvironment {
@@ -55,13 +55,6 @@ const FED_BYTES = 128 * 1024;
 
 const FLAG_PLAIN = 0;
 const FLAG_COMPRESSED = 1;
-
-const STATUS_200: FieldToSend = [":status", "200", "without"];
-const HEADERS_PLAIN = new RepeatedBlock([STATUS_200, ["content-type", "application/grpc", "add"]]);
-const TRAILERS_OK = new RepeatedBlock([
-  ["grpc-status", "0", "add"],
-  ["grpc-message", "", "add"],
-]);
 
 export class CallStream extends FrameStream implements CallSink<unknown> {
   #environment: CallEnvironment | undefined;
@@ -82,6 +75,14 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
   refuse(error: RpcError, contentType: string, httpStatus = 200): void {
     this.#contentType = contentType;
     this.#sendStatusOnly(error.grpcCode, error.message, httpStatus);
+  }
+
+  /** Answers with `message`, which has its prefix, a call that ran without a stream. */
+  answer(message: Uint8Array): void {
+    this.#contentType = "application/grpc";
+    this.#sendHeaders();
+    this.enqueue(message);
+    this.endWhenSent();
   }
 
   /** Starts the call. */

@@ -17,7 +17,7 @@ import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-import { WireWriter } from "@etcd-ts/base";
+import { invariant, WireWriter } from "@etcd-ts/base";
 import type { Logger, Timer } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
@@ -27,10 +27,12 @@ import type { MemoryBudget } from "../memory-budget.ts";
 import { DEADLINE_EXCEEDED } from "../server/call-errors.ts";
 import { PingGuard } from "../server/ping-guard.ts";
 import type { HttpHandler, KeepaliveOptions } from "../server/transport.ts";
+import { BatchedCalls } from "./batched-calls.ts";
+import type { BatchConnection } from "./batched-calls.ts";
 import { CallStream } from "./call-stream.ts";
 import type { CallEnvironment } from "./call-stream.ts";
 import { ClosedStreams } from "./closed-streams.ts";
-import type { FrameStream, StreamHost } from "./frame-stream.ts";
+import type { FrameStream } from "./frame-stream.ts";
 import {
   ErrorCode,
   FRAME_HEADER_BYTES,
@@ -45,6 +47,7 @@ import {
   appendGoaway,
   appendNumberFrame,
   appendSettings,
+  readUint24,
   readUint32,
 } from "./frames.ts";
 import type { HeaderField } from "./header-field.ts";
@@ -79,6 +82,8 @@ import { StreamTable } from "./stream-table.ts";
 const OUTPUT_KEPT_BYTES = 256 * 1024;
 const OUTPUT_FIRST_BYTES = 1024;
 const PING_BYTES = 8;
+/** Before each gRPC message: whether it is compressed, and its length. */
+const MESSAGE_PREFIX_BYTES = 5;
 const STREAM_ID_MASK = 0x7fff_ffff;
 
 /** What all connections of a transport share. */
@@ -98,7 +103,7 @@ export interface ConnectionEnvironment extends CallEnvironment {
   closed(connection: FrameConnection): void;
 }
 
-export class FrameConnection implements StreamHost {
+export class FrameConnection implements BatchConnection {
   readonly #environment: ConnectionEnvironment;
   readonly #socket: Duplex;
   readonly #peer: Peer;
@@ -116,6 +121,8 @@ export class FrameConnection implements StreamHost {
 
   // Streams
   readonly #streams = new StreamTable();
+  /** Calls without a stream. */
+  readonly #batches: BatchedCalls;
   readonly #closedStreams = new ClosedStreams();
   readonly #blocked = new Set<FrameStream>();
   /** Answered before the client had finished; to be reset at the end of the turn. */
@@ -147,7 +154,7 @@ export class FrameConnection implements StreamHost {
 
   // Windows and the socket
   sendWindow = INITIAL_WINDOW_BYTES;
-  #initialSendWindow = INITIAL_WINDOW_BYTES;
+  initialSendWindow = INITIAL_WINDOW_BYTES;
   #receiveWindow = HTTP2_CONNECTION_WINDOW_BYTES;
   #uncredited = 0;
   canSend = true;
@@ -176,6 +183,7 @@ export class FrameConnection implements StreamHost {
     this.#peer = peer;
     this.#guard = new PingGuard(environment.keepalive);
     this.#heads = new HeadCache(environment.table);
+    this.#batches = new BatchedCalls(this, environment, peer);
     this.#nowMs = environment.nowMs();
     this.#openedMs = this.#nowMs;
     this.#lastReadMs = this.#nowMs;
@@ -219,16 +227,89 @@ export class FrameConnection implements StreamHost {
     let at = this.#prefaceBytes < PREFACE_TEXT.length ? this.#readPreface(chunk) : 0;
     if (this.#partial !== undefined) at = this.#completePartial(chunk, at);
     while (chunk.length - at >= FRAME_HEADER_BYTES && !this.#isDone) {
+      const batched = this.#batches.hasKnown ? this.#takeBatched(chunk, at) : 0;
+      if (batched > 0) {
+        at = batched;
+        continue;
+      }
       const length = this.#payloadBytes(chunk, at);
       const end = at + FRAME_HEADER_BYTES + length;
       if (end > chunk.length || this.#isDone) break;
+      this.#batches.openExpected();
       this.#frame(chunk, at, length);
       at = end;
     }
     if (this.#isDone) return;
+    this.#batches.endRead();
     if (at < chunk.length) this.#beginPartial(chunk, at);
     this.#timeHeaders();
     this.#creditConnection();
+  }
+
+  /**
+   * Takes the frame at `at` if it is one of the two of a call for a batch, and lies whole in `chunk`.
+   *
+   * @returns the offset behind it; 0 if it is to be looked at like any other
+   */
+  #takeBatched(chunk: Uint8Array, at: number): number {
+    const payload = at + FRAME_HEADER_BYTES;
+    const end = payload + readUint24(chunk, at);
+    if (end > chunk.length || end - payload > FRAME_PAYLOAD_BYTES_MAX) return 0;
+    const type = chunk[at + 3];
+    const flags = chunk[at + 4];
+    const streamID = readUint32(chunk, at + 5) & STREAM_ID_MASK;
+    const isTaken =
+      type === FrameType.DATA
+        ? flags === Flag.END_STREAM && this.#takeMessage(chunk, payload, end, streamID)
+        : type === FrameType.HEADERS &&
+          flags === Flag.END_HEADERS &&
+          this.#takeBlock(chunk, payload, end, streamID);
+    return isTaken ? end : 0;
+  }
+
+  #takeBlock(chunk: Uint8Array, start: number, end: number, streamID: number): boolean {
+    const environment = this.#environment;
+    const mayOpen =
+      this.#isReady &&
+      this.#blockStreamID === 0 &&
+      streamID % 2 === 1 &&
+      streamID > this.#lastStreamID &&
+      streamID <= this.#acceptedStreamIDMax &&
+      this.#openCalls < environment.concurrentStreamsMax &&
+      this.#heldBytes <= environment.connectionMemoryBytesMax;
+    if (!mayOpen) return false;
+    const head = this.#batches.find(chunk, start, end, this.#decoder.version);
+    if (head === undefined) return false;
+    this.#lastStreamID = streamID;
+    this.#batches.expect(head, streamID);
+    return true;
+  }
+
+  #takeMessage(chunk: Uint8Array, start: number, end: number, streamID: number): boolean {
+    const message = start + MESSAGE_PREFIX_BYTES;
+    const bytes = end - start;
+    const isWhole =
+      bytes >= MESSAGE_PREFIX_BYTES &&
+      bytes <= this.#receiveWindow &&
+      chunk[start] === 0 &&
+      readUint32(chunk, start + 1) === end - message &&
+      end - message <= this.#environment.receiveMessageBytesMax;
+    if (!isWhole || !this.#batches.take(streamID, chunk, message, end, this.#now)) return false;
+    this.#receiveWindow -= bytes;
+    this.#uncredited += bytes;
+    return true;
+  }
+
+  openExpected(streamID: number, head: RequestHead): void {
+    const { call } = head;
+    invariant(call !== undefined, () => "FrameConnection: a batched head without a call");
+    const stream = new CallStream(this, streamID, this.initialSendWindow);
+    this.#add(stream, head, false);
+    this.#beginCall(stream, head, call, undefined);
+  }
+
+  get #openCalls(): number {
+    return this.#streams.size + this.#batches.open;
   }
 
   #readPreface(chunk: Uint8Array): number {
@@ -242,7 +323,7 @@ export class FrameConnection implements StreamHost {
   }
 
   #payloadBytes(bytes: Uint8Array, at: number): number {
-    const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+    const length = readUint24(bytes, at);
     if (length > FRAME_PAYLOAD_BYTES_MAX) this.#fail(ErrorCode.FRAME_SIZE_ERROR, "frame too long");
     return length;
   }
@@ -379,6 +460,8 @@ export class FrameConnection implements StreamHost {
   #onStrayFrame(streamID: number, what: string): void {
     if (this.#isIdle(streamID)) {
       this.#fail(ErrorCode.PROTOCOL_ERROR, `${what} on an idle stream`);
+    } else if (this.#batches.has(streamID)) {
+      this.#fail(ErrorCode.STREAM_CLOSED, `${what} after END_STREAM`);
     } else if (this.#closedStreams.hasPeerEnded(streamID)) {
       this.#fail(ErrorCode.STREAM_CLOSED, `${what} on a closed stream`);
     } else if (!this.#closedStreams.wasReset(streamID)) this.#countIdleFrame();
@@ -400,6 +483,7 @@ export class FrameConnection implements StreamHost {
   #onReset(length: number, streamID: number): void {
     if (streamID === 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on stream 0");
     if (length !== 4) return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM of a wrong length");
+    if (this.#batches.open > 0) this.#batches.giveUp(streamID);
     const stream = this.#streams.get(streamID);
     if (stream === undefined) {
       if (this.#isIdle(streamID))
@@ -428,7 +512,7 @@ export class FrameConnection implements StreamHost {
     if (stream === undefined) {
       if (this.#isIdle(streamID)) {
         this.#fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream");
-      }
+      } else if (this.#batches.has(streamID)) this.#widenBatched(streamID, increment);
       return;
     }
     stream.sendWindow += increment;
@@ -436,6 +520,13 @@ export class FrameConnection implements StreamHost {
       return this.#refuse(stream, ErrorCode.FLOW_CONTROL_ERROR);
     }
     if (stream.queuedBytes > 0) stream.pump();
+  }
+
+  #widenBatched(streamID: number, increment: number): void {
+    if (this.#batches.widen(streamID, increment)) return;
+    this.#batches.giveUp(streamID);
+    const stream = this.#streams.get(streamID);
+    if (stream !== undefined) this.#refuse(stream, ErrorCode.FLOW_CONTROL_ERROR);
   }
 
   // Header blocks
@@ -499,6 +590,7 @@ export class FrameConnection implements StreamHost {
     this.#blockStreamID = 0;
     const fields = this.#fields;
     fields.length = 0;
+    const { version } = this.#decoder;
     let listBytes: number;
     try {
       listBytes = this.#decoder.decode(bytes, start, end, headerListBytesMax, fields);
@@ -514,7 +606,21 @@ export class FrameConnection implements StreamHost {
       this.#closedStreams.add(streamID, false);
       return;
     }
-    this.#open(streamID, listBytes, isLast);
+    const head = this.#open(streamID, listBytes, isLast);
+    if (this.#blockFlags !== Flag.END_HEADERS || this.#decoder.version !== version) return;
+    if (head !== undefined) this.#learn(bytes, start, end, head);
+  }
+
+  /** Remembers the block of a call that the next ones may come in batches behind. */
+  #learn(bytes: Uint8Array, start: number, end: number, head: RequestHead): void {
+    const { call, method } = head;
+    if (call === undefined || method !== "POST") return;
+    const { route, metadata, encoding, contentType } = call;
+    if (route instanceof RpcError || route.batch === undefined) return;
+    if (typeof metadata === "string" || contentType !== "application/grpc") return;
+    if (this.#heads.timeout !== undefined || messageEncoding(encoding) !== "identity") return;
+    const known = { route, metadata, request: head };
+    this.#batches.learn(bytes, start, end, this.#decoder.version, known);
   }
 
   #onTrailers(stream: FrameStream, listBytes: number, isLast: boolean): void {
@@ -530,6 +636,9 @@ export class FrameConnection implements StreamHost {
 
   /** A block for a stream that is over, or was passed over. */
   #onLateHeaders(streamID: number): void {
+    if (this.#batches.has(streamID)) {
+      return this.#fail(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM");
+    }
     if (this.#closedStreams.wasReset(streamID)) return this.#countIdleFrame();
     if (this.#closedStreams.hasPeerEnded(streamID)) {
       return this.#fail(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream");
@@ -539,25 +648,44 @@ export class FrameConnection implements StreamHost {
 
   // New streams
 
-  #open(streamID: number, listBytes: number, isLast: boolean): void {
+  /** @returns what was asked for, unless it was refused */
+  #open(streamID: number, listBytes: number, isLast: boolean): RequestHead | undefined {
     const environment = this.#environment;
     if (listBytes > environment.headerListBytesMax) {
       this.#refuseID(streamID, ErrorCode.ENHANCE_YOUR_CALM);
       if (++this.#refusedHeaders > HTTP2_REFUSED_HEADERS_MAX) this.#dismiss("too_large_headers");
-      return;
+      return undefined;
     }
     if (
-      this.#streams.size >= environment.concurrentStreamsMax ||
+      this.#openCalls >= environment.concurrentStreamsMax ||
       this.#heldBytes > environment.connectionMemoryBytesMax
     ) {
-      return this.#refuseID(streamID, ErrorCode.REFUSED_STREAM);
+      this.#refuseID(streamID, ErrorCode.REFUSED_STREAM);
+      return undefined;
     }
     const head = this.#heads.read(this.#fields);
     if (head === undefined || (isLast && head.contentLength > 0)) {
-      return this.#refuseID(streamID, ErrorCode.PROTOCOL_ERROR);
+      this.#refuseID(streamID, ErrorCode.PROTOCOL_ERROR);
+      return undefined;
     }
     if (head.call !== undefined) this.#openCall(streamID, head, head.call, isLast);
     else this.#openHttp(streamID, head, isLast);
+    return head;
+  }
+
+  adopt(stream: FrameStream): void {
+    this.#streams.add(stream);
+    stream.remoteEnded = true;
+    stream.heldBytes = HTTP2_STREAM_BYTES;
+    this.hold(HTTP2_STREAM_BYTES);
+  }
+
+  closedStream(streamID: number): void {
+    this.#closedStreams.add(streamID, true);
+  }
+
+  batchEnded(): void {
+    if (this.#isDraining && this.#openCalls === 0) this.#schedule();
   }
 
   #add(stream: FrameStream, head: RequestHead, isLast: boolean): void {
@@ -569,17 +697,21 @@ export class FrameConnection implements StreamHost {
   }
 
   #openCall(streamID: number, head: RequestHead, call: CallHead, isLast: boolean): void {
-    const stream = new CallStream(this, streamID, this.#initialSendWindow);
+    const stream = new CallStream(this, streamID, this.initialSendWindow);
     this.#add(stream, head, isLast);
-    this.#beginCall(stream, head, call);
+    this.#beginCall(stream, head, call, this.#heads.timeout);
     if (isLast && !stream.isClosed) this.#remoteEnded(stream);
   }
 
-  #beginCall(stream: CallStream, head: RequestHead, call: CallHead): void {
+  #beginCall(
+    stream: CallStream,
+    head: RequestHead,
+    call: CallHead,
+    timeout: string | undefined,
+  ): void {
     const { contentType, metadata, route } = call;
     if (typeof metadata === "string") return stream.refuse(internal(metadata), contentType, 400);
     let deadlineMs: number | undefined;
-    const { timeout } = this.#heads;
     if (timeout !== undefined) {
       const timeoutMs = decodeTimeout(timeout);
       if (typeof timeoutMs === "string") {
@@ -606,7 +738,7 @@ export class FrameConnection implements StreamHost {
 
   #openHttp(streamID: number, head: RequestHead, isLast: boolean): void {
     const { httpHandler, sendHighWaterBytes } = this.#environment;
-    const window = this.#initialSendWindow;
+    const window = this.initialSendWindow;
     if (httpHandler === undefined) {
       const stream = new CallStream(this, streamID, window);
       this.#add(stream, head, isLast);
@@ -645,7 +777,7 @@ export class FrameConnection implements StreamHost {
     if (this.#blocked.size > 0) this.#blocked.delete(stream);
     this.#closedStreams.add(stream.id, stream.remoteEnded);
     stream.close();
-    if (this.#isDraining && this.#streams.size === 0) this.#schedule();
+    if (this.#isDraining && this.#openCalls === 0) this.#schedule();
   }
 
   /** Ends a stream for what the client did. */
@@ -679,7 +811,7 @@ export class FrameConnection implements StreamHost {
       if (!this.#isReady) return this.#fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS expected");
       return this.#countIdleFrame();
     }
-    let initialWindow = this.#initialSendWindow;
+    let initialWindow = this.initialSendWindow;
     for (let i = at; i < at + length; i += 6) {
       const value = readUint32(bytes, i + 2);
       const id = (bytes[i]! << 8) | bytes[i + 1]!;
@@ -692,12 +824,15 @@ export class FrameConnection implements StreamHost {
     if (this.#guard.countSettings(this.#now)) return this.#dismiss("too_many_settings");
     appendFrame(this.output, 0, FrameType.SETTINGS, Flag.ACK, 0);
     this.wrote();
-    if (initialWindow !== this.#initialSendWindow) this.#resizeWindows(initialWindow);
+    if (initialWindow !== this.initialSendWindow) this.#resizeWindows(initialWindow);
   }
 
   #resizeWindows(initialWindow: number): void {
-    const difference = initialWindow - this.#initialSendWindow;
-    this.#initialSendWindow = initialWindow;
+    const difference = initialWindow - this.initialSendWindow;
+    this.initialSendWindow = initialWindow;
+    if (!this.#batches.mayResize(initialWindow)) {
+      return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window too large");
+    }
     for (const stream of this.#streams.all()) {
       stream.sendWindow += difference;
       if (stream.sendWindow > WINDOW_BYTES_MAX) {
@@ -712,7 +847,7 @@ export class FrameConnection implements StreamHost {
     if (length !== PING_BYTES)
       return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "PING of a wrong length");
     if ((flags & Flag.ACK) !== 0) return this.#countIdleFrame();
-    if (this.#guard.countPing(this.#now, this.#streams.size)) {
+    if (this.#guard.countPing(this.#now, this.#openCalls)) {
       return this.#dismiss("too_many_pings");
     }
     const { output } = this;
@@ -782,7 +917,7 @@ export class FrameConnection implements StreamHost {
       for (const stream of doomed) this.reset(stream, ErrorCode.ENHANCE_YOUR_CALM);
     }
     this.#isDirty = false;
-    if (this.#isDraining && this.#streams.size === 0) {
+    if (this.#isDraining && this.#openCalls === 0) {
       this.drain();
       this.#closeSocket();
     } else this.#flush();
@@ -936,6 +1071,7 @@ export class FrameConnection implements StreamHost {
 
   #closeStreams(): void {
     this.#isDone = true;
+    this.#batches.giveUpAll();
     const streams = this.#streams.all();
     this.#streams.clear();
     this.#blocked.clear();

@@ -54,6 +54,11 @@ export const Setting = {
   MAX_HEADER_LIST_SIZE: 6,
 } as const;
 
+/** Three bytes, big-endian. */
+export function readUint24(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+}
+
 /** Four bytes, big-endian, as a number without sign. */
 export function readUint32(bytes: Uint8Array, at: number): number {
   return (

@@ -43,6 +43,8 @@ interface KnownLiteral {
 let scratch = Buffer.allocUnsafeSlow(1024);
 
 export class HpackDecoder {
+  /** Grows with each change of the table: a block means the same as long as it does not. */
+  version = 0;
   readonly #ring: (HeaderField | undefined)[] = Array.from(
     { length: RING_ENTRIES },
     () => undefined,
@@ -137,6 +139,7 @@ export class HpackDecoder {
   }
 
   #add(field: HeaderField): void {
+    this.version++;
     this.#evictTo(this.#tableBytesLimit - field.bytes);
     if (field.bytes > this.#tableBytesLimit) return;
     this.#ring[this.#added & RING_MASK] = field;
@@ -146,6 +149,7 @@ export class HpackDecoder {
   }
 
   #resize(tableBytesLimit: number): void {
+    this.version++;
     if (tableBytesLimit > HTTP2_HEADER_TABLE_BYTES) {
       throw new HpackError(`a table of ${tableBytesLimit} bytes is more than was allowed`);
     }

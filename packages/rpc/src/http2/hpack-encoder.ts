@@ -64,11 +64,16 @@ export class HpackEncoder {
     this.#resetPending = true;
   }
 
+  /** The encoded form of `block`, if it is all indexes, so that nothing has to be told before. */
+  kept(block: RepeatedBlock): Uint8Array | undefined {
+    const kept = this.#kept.get(block);
+    return kept?.added === this.#added && !this.#resetPending ? kept.bytes : undefined;
+  }
+
   /** Appends the fields of `block`. */
   block(output: WireWriter, block: RepeatedBlock): void {
-    const kept = this.#kept.get(block);
-    if (kept !== undefined && kept.added === this.#added && !this.#resetPending) {
-      const { bytes } = kept;
+    const bytes = this.kept(block);
+    if (bytes !== undefined) {
       const at = output.extend(bytes.length);
       const buffer = output.buffer;
       for (let i = 0; i < bytes.length; i++) buffer[at + i] = bytes[i]!;

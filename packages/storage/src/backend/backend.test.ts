@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { MemoryDisk, MemoryMetrics, SeededRandom } from "@etcd-ts/base";
+import { equalBytes, MemoryDisk, MemoryMetrics, SeededRandom } from "@etcd-ts/base";
 import { check, Database } from "@etcd-ts/bbolt";
 import {
   bytes,
@@ -11,6 +11,7 @@ import {
   TickingClock,
 } from "../../compliance/harness.ts";
 import type { World } from "../../compliance/harness.ts";
+import { encodeRevision } from "../mvcc/revision.ts";
 import { uint64Bytes, mustReadUint64 } from "../schema/numbers.ts";
 import { OVERLOAD_BATCHES } from "./backend.ts";
 import type { Backend } from "./backend.ts";
@@ -422,4 +423,61 @@ describe("Backend", () => {
     expect(metrics.value("etcd_disk_defrag_inflight")).toBe(0);
     await world.clock.until(backend.close());
   });
+});
+
+test("record() finds what get() finds, wherever the record is", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(
+        fc.oneof(
+          {
+            weight: 6,
+            arbitrary: fc.record({ kind: fc.constant("put" as const), slot: fc.nat(9) }),
+          },
+          {
+            weight: 3,
+            arbitrary: fc.record({ kind: fc.constant("delete" as const), back: fc.nat(12) }),
+          },
+          { weight: 2, arbitrary: fc.record({ kind: fc.constant("commit" as const) }) },
+          { weight: 1, arbitrary: fc.record({ kind: fc.constant("defragment" as const) }) },
+          { weight: 6, arbitrary: fc.record({ kind: fc.constant("read" as const) }) },
+        ),
+        { maxLength: 60, size: "max" },
+      ),
+      async (all) => {
+        const world = newWorld();
+        const backend = await openBackend(world);
+        backend.createBucket("key");
+        const records: { main: number; sub: number; slot: number }[] = [];
+        const look = (): void => {
+          for (const { main, sub, slot } of records) {
+            const found = backend.record(slot, main, sub);
+            const wanted = backend.get("key", encodeRevision(main, sub));
+            expect(found === undefined).toBe(wanted === undefined);
+            expect(found === undefined || equalBytes(found, wanted!)).toBe(true);
+          }
+        };
+        for (const step of all) {
+          if (step.kind === "put") {
+            const main = 2 + (records.length >>> 1);
+            const sub = records.length % 2;
+            const log = backend.appendRecord(main, sub, false, 700);
+            log.block.fill(1 + (records.length % 250), log.offset, log.offset + 700);
+            // Slots of one place in the table take turns.
+            records.push({ main, sub, slot: step.slot * 32 * 1024 });
+          } else if (step.kind === "delete") {
+            const record = records[records.length - 1 - step.back];
+            if (record !== undefined)
+              backend.delete("key", encodeRevision(record.main, record.sub));
+          } else if (step.kind === "commit") await world.clock.until(backend.commit());
+          else if (step.kind === "defragment") await world.clock.until(backend.defragment());
+          else look();
+        }
+        look();
+        look();
+        await world.clock.until(backend.close());
+      },
+    ),
+    { numRuns: 40 },
+  );
 });

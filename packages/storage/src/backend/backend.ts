@@ -30,6 +30,8 @@ import type { HashSkip } from "./hash.ts";
 import { backendMetrics } from "./metrics.ts";
 import type { BackendMetrics } from "./metrics.ts";
 import { BackendSnapshot } from "./snapshot.ts";
+import { REVISION_BYTES, writeRevision } from "../mvcc/revision.ts";
+import { RecordPlaces } from "./record-places.ts";
 import { ChangeCursor, WriteBuffer } from "./write-buffer.ts";
 import type { ChangeLayer } from "./write-buffer.ts";
 import type { RevisionLog } from "./revision-log.ts";
@@ -88,6 +90,11 @@ export class Backend {
   #file: FileInUse;
   #read: ReadTransaction;
   readonly #readBuckets = new Map<BucketName, Bucket | undefined>();
+  #keyBucket: Bucket | undefined;
+  /** Of the state that `#read` sees. */
+  readonly #places = new RecordPlaces();
+  /** Where the key of a look-up is written; nobody keeps it. */
+  readonly #recordKey = new Uint8Array(REVISION_BYTES);
   #buffer = new WriteBuffer();
   #frozen: WriteBuffer | undefined;
   #sizeBytes = 0;
@@ -173,6 +180,29 @@ export class Backend {
   get(bucket: BucketName, key: Uint8Array): Uint8Array | undefined {
     const change = this.#buffer.get(bucket, key) ?? this.#frozen?.get(bucket, key);
     return change === undefined ? this.#committedBucket(bucket)?.get(key) : change.value;
+  }
+
+  /**
+   * The record of a revision that is no tombstone; undefined if there is none.
+   *
+   * @param slot - names the key, below 2^32: of keys that are read again the place is known
+   */
+  record(slot: number, main: number, sub: number): Uint8Array | undefined {
+    const key = this.#recordKey;
+    if (this.#buffer.mayHold(main) || this.#frozen?.mayHold(main) === true) {
+      writeRevision(key, 0, main, sub, false);
+      return this.get("key", key);
+    }
+    const places = this.#places;
+    const bucket = (this.#keyBucket ??= this.#committedBucket("key"));
+    if (bucket === undefined) return undefined;
+    if (places.find(slot, main, sub)) return bucket.valueAt(places.pageID, places.position);
+    writeRevision(key, 0, main, sub, false);
+    const value = bucket.get(key);
+    if (value !== undefined && bucket.foundPageID !== 0) {
+      places.note(slot, main, sub, bucket.foundPageID, bucket.foundPosition);
+    }
+    return value;
   }
 
   /**
@@ -452,6 +482,8 @@ export class Backend {
     this.#read.close();
     this.#read = transaction;
     this.#readBuckets.clear();
+    this.#keyBucket = undefined;
+    this.#places.forget();
     this.#measure();
   }
 

@@ -59,6 +59,11 @@ export class RevisionLog implements ChangeLayer, SortedRun {
     return this.#count;
   }
 
+  /** The lowest main revision there is; Infinity if there is none. */
+  get firstMain(): number {
+    return this.#count === 0 ? Infinity : this.#mains[0]!;
+  }
+
   /** Makes room for a record; the caller fills it before anything else happens. */
   append(main: number, sub: number, isTombstone: boolean, bytes: number): void {
     const i = this.#count;

@@ -130,6 +130,8 @@ export class WriteBuffer {
   readonly #buckets = new Map<BucketName, BucketBuffer>();
   /** New records of the `key` bucket; the other changes to it hide them. */
   #records: RevisionLog | undefined;
+  /** Those other changes. */
+  #keyChanges: BucketBuffer | undefined;
   #changes = 0;
   #bytes = 0;
 
@@ -149,6 +151,12 @@ export class WriteBuffer {
 
   get records(): RevisionLog | undefined {
     return this.#records;
+  }
+
+  /** Whether a record of revision `main` may have changed here, so that it has to be looked for. */
+  mayHold(main: number): boolean {
+    if (this.#keyChanges !== undefined && this.#keyChanges.size > 0) return true;
+    return this.#records !== undefined && main >= this.#records.firstMain;
   }
 
   get(bucket: BucketName, key: Uint8Array): Change | undefined {
@@ -175,6 +183,7 @@ export class WriteBuffer {
     if (bucket === undefined) {
       bucket = new BucketBuffer();
       this.#buckets.set(name, bucket);
+      if (name === "key") this.#keyChanges = bucket;
     }
     return bucket;
   }

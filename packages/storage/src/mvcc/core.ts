@@ -8,9 +8,9 @@
  *   `key` bucket under the same revision. A change above it belongs to the open write transaction.
  */
 
-import type { Clock, Logger } from "@etcd-ts/base";
+import type { Clock, Logger, WireWriter } from "@etcd-ts/base";
 import { CorruptionError } from "@etcd-ts/base";
-import { SERVER_ERRORS } from "@etcd-ts/api";
+import { SERVER_ERRORS, writeOnlyPair } from "@etcd-ts/api";
 import type { KeyValue } from "@etcd-ts/api";
 import type { Backend } from "../backend/backend.ts";
 import { Slice } from "../backend/slice.ts";
@@ -20,7 +20,6 @@ import { KeyTable, NO_SLOT } from "./key-table.ts";
 import { keyAfter, keyRangeFrom } from "./key-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import type { MvccMetrics } from "./metrics.ts";
-import { REVISION_BYTES, writeRevision } from "./revision.ts";
 import { RevisionPins } from "./revision-pins.ts";
 import { isRecordOf, StoredKeyValue, withoutValue } from "./stored-key-value.ts";
 import type { KeyState, LeaseBook, RangeOptions, RangeResult } from "./types.ts";
@@ -48,8 +47,6 @@ export class MvccCore {
   /** Whether an open write transaction has changed something. */
   isWriting = false;
   readonly #found = new Located();
-  /** Where a look-up's key is written; nobody keeps it. */
-  readonly #revisionKey = new Uint8Array(REVISION_BYTES);
 
   constructor(
     backend: Backend,
@@ -127,6 +124,15 @@ export class MvccCore {
     return { kvs, count: 1, revision: newest };
   }
 
+  /** One key at the current revision, straight into a response. */
+  writeOne(writer: WireWriter, bytes: Uint8Array, start: number, end: number): void {
+    this.metrics.rangeTotal.inc();
+    const slot = this.index.find(bytes, start, end);
+    const found = slot === NO_SLOT ? undefined : this.locate(slot, this.currentRevision);
+    if (found === undefined || found.isTombstone) return;
+    writeOnlyPair(writer, this.#storedBytes(slot, found.main, found.sub));
+  }
+
   /** The same in slices; the revision is pinned until it ends. */
   async rangeSliced(
     key: Uint8Array,
@@ -158,14 +164,17 @@ export class MvccCore {
 
   /** @throws {CorruptionError} if the index and the file disagree */
   readStored(slot: number, main: number, sub: number): StoredKeyValue {
-    writeRevision(this.#revisionKey, 0, main, sub, false);
-    const stored = this.backend.get("key", this.#revisionKey);
+    return new StoredKeyValue(this.#storedBytes(slot, main, sub), this.backend.path);
+  }
+
+  #storedBytes(slot: number, main: number, sub: number): Uint8Array {
+    const stored = this.backend.record(slot, main, sub);
     if (stored === undefined || !isRecordOf(this.index, slot, stored)) {
       const what = stored === undefined ? "no record" : "a record of another key";
       const message = `${what} of revision ${main}.${sub}`;
       throw new CorruptionError(message, this.backend.path, 0);
     }
-    return new StoredKeyValue(stored, this.backend.path);
+    return stored;
   }
 }
 

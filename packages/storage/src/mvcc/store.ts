@@ -7,7 +7,7 @@
  */
 
 import { invariant } from "@etcd-ts/base";
-import type { Clock, Logger, Metrics } from "@etcd-ts/base";
+import type { Clock, Logger, Metrics, WireWriter } from "@etcd-ts/base";
 import type { KeyValue } from "@etcd-ts/api";
 import type { Backend } from "../backend/backend.ts";
 import { WatchHub } from "../watch/watch-hub.ts";
@@ -126,6 +126,16 @@ export class MvccStore {
    */
   range(key: Uint8Array, rangeEnd: Uint8Array, options: RangeOptions): RangeResult {
     return this.#core.range(key, rangeEnd, options, this.#core.currentRevision);
+  }
+
+  /**
+   * Appends what a RangeResponse has of the key `bytes[start, end)` at the current revision: its
+   * pair and the count; nothing if it does not exist.
+   *
+   * @throws {CorruptionError}
+   */
+  writeOne(writer: WireWriter, bytes: Uint8Array, start: number, end: number): void {
+    this.#core.writeOne(writer, bytes, start, end);
   }
 
   /** The same, letting other work run every few milliseconds; consistent at one revision. */
