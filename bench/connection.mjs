@@ -18,6 +18,9 @@ const END_HEADERS = 4;
 const ACK = 1;
 const WINDOW_MAX = 0x7f_ff_ff_ff;
 const DEFAULT_WINDOW = 65_535;
+const SETTING_INITIAL_WINDOW = 4;
+/** A longer message is sent as far as windows are open, of the connection and of its stream. */
+const WHOLE_BYTES_MAX = 32_768;
 /** What every server takes in one frame. */
 const FRAME_BYTES = 16_384;
 const OUTPUT_BYTES = 1 << 18;
@@ -95,6 +98,10 @@ export class Connection {
   #sendWindow = DEFAULT_WINDOW;
   #received = 0;
   #waiting = [];
+  /** What a stream of the server's takes at first. */
+  #streamWindow = DEFAULT_WINDOW;
+  /** Long messages on their way, the oldest first. */
+  #uploads = [];
   #isFlushing = false;
   #isReading = false;
   /** When the answers at hand came. */
@@ -128,6 +135,14 @@ export class Connection {
    * undefined if it failed. Unless `isLookedAt`, any message is an empty one.
    */
   unary(path, payload, done, isLookedAt = true) {
+    if (payload.length > WHOLE_BYTES_MAX) {
+      const id = this.#begin(path);
+      this.#streams.add({ id, done, parts: undefined, isStream: false, isLookedAt });
+      this.#uploads.push({ id, payload, at: 0, window: this.#streamWindow });
+      this.#upload();
+      this.#flushSoon();
+      return;
+    }
     if (this.#waiting.length > 0 || payload.length > this.#sendWindow) {
       const send = () => this.#unary(path, payload, done, isLookedAt);
       this.#waiting.push({ bytes: payload.length, send });
@@ -166,6 +181,35 @@ export class Connection {
     this.#sendWindow -= payload.length;
     send();
     this.#flushSoon();
+  }
+
+  /** Sends of long messages what the windows let through. */
+  #upload() {
+    for (const one of this.#uploads) {
+      const { id, payload } = one;
+      while (one.at < payload.length) {
+        const room = Math.min(FRAME_BYTES, one.window, this.#sendWindow);
+        if (room <= 0) break;
+        const to = Math.min(payload.length, one.at + room);
+        this.#put(DATA, to === payload.length ? END_STREAM : 0, id, payload, one.at, to);
+        one.window -= to - one.at;
+        this.#sendWindow -= to - one.at;
+        one.at = to;
+      }
+    }
+    this.#uploads = this.#uploads.filter(({ at, payload }) => at < payload.length);
+  }
+
+  /** Of the server's settings only one matters. */
+  #settings(bytes, from, to) {
+    for (let at = from; at + 6 <= to; at += 6) {
+      if (bytes.readUInt16BE(at) !== SETTING_INITIAL_WINDOW) continue;
+      const window = bytes.readUInt32BE(at + 2);
+      for (const one of this.#uploads) one.window += window - this.#streamWindow;
+      this.#streamWindow = window;
+    }
+    this.#put(SETTINGS, ACK, 0, bytes, from, from);
+    this.#upload();
   }
 
   #message(id, flags, payload) {
@@ -277,13 +321,21 @@ export class Connection {
     else if (type === HEADERS) {
       if ((flags & END_STREAM) !== 0) this.#end(id);
     } else if (type === RST_STREAM) this.#end(id);
-    else if (type === WINDOW_UPDATE && id === 0) {
-      this.#sendWindow += bytes.readUInt32BE(from);
-      this.#drain();
-    } else if (type === SETTINGS && flags !== ACK) this.#put(SETTINGS, ACK, 0, bytes, from, from);
+    else if (type === WINDOW_UPDATE) this.#widen(id, bytes.readUInt32BE(from));
+    else if (type === SETTINGS && flags !== ACK) this.#settings(bytes, from, to);
     else if (type === PING && flags !== ACK) {
       this.#put(PING, ACK, 0, bytes, from, to);
     } else if (type === GOAWAY && bytes.readUInt32BE(from + 4) !== 0) this.close();
+  }
+
+  #widen(id, by) {
+    if (id === 0) this.#sendWindow += by;
+    else if (this.#uploads.length > 0) {
+      const upload = this.#uploads.find((one) => one.id === id);
+      if (upload !== undefined) upload.window += by;
+    }
+    if (this.#uploads.length > 0) this.#upload();
+    if (id === 0) this.#drain();
   }
 
   #drain() {

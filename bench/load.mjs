@@ -16,6 +16,9 @@ const GRANT = "/etcdserverpb.Lease/LeaseGrant";
 const KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive";
 const SNAPSHOT = "/etcdserverpb.Maintenance/Snapshot";
 
+/** Between two requests of `probe`. */
+const PROBE_MS = 10;
+
 const now = () => performance.now();
 
 function percentiles(sorted) {
@@ -153,7 +156,6 @@ async function fill() {
   const bytes = field(2, value(job.valueBytes));
   const connections = await open(job.urls, job.connections);
   let i = 0;
-  // A call has to fit a window of 64 KiB.
   const keysPerCall = job.keysPerCall ?? 100;
   job.requests = Math.ceil(job.keys / keysPerCall);
   job.secondsMax = 300;
@@ -374,7 +376,7 @@ async function once() {
   return { requests: 1, bytes: answer, seconds: (now() - started) / 1000 };
 }
 
-/** A serializable get every 5 ms until stdin ends: how late a member answers. */
+/** A serializable get every 10 ms until stdin ends: how late a member answers. */
 async function probe() {
   const [connection] = await open(job.urls, 1);
   const payload = message(field(1, job.prefix), count(7, 1));
@@ -383,11 +385,11 @@ async function probe() {
   process.stdin.on("end", () => (isOver = true)).resume();
   process.stderr.write("probing\n");
   while (!isOver) {
-    const due = now() + 5;
+    const due = now() + PROBE_MS;
     await new Promise((resolve) => {
       connection.unary(RANGE, payload, resolve);
     });
-    times.push(now() - (due - 5));
+    times.push(now() - (due - PROBE_MS));
     if (now() < due) await new Promise((resolve) => setTimeout(resolve, due - now()));
   }
   return { requests: times.length, seconds: 0, ...summary(times) };

@@ -40,10 +40,8 @@ function table(rows, facts, machine) {
     lines.push("| what | reference | etcd-ts |", "|---|---|---|");
   }
   const byName = new Map();
-  for (const [what, text] of facts) {
-    const at = what.lastIndexOf(", ");
-    const name = what.slice(0, at);
-    byName.set(name, { ...byName.get(name), [what.slice(at + 2)]: text });
+  for (const { what, kind, text } of facts) {
+    byName.set(what, { ...byName.get(what), [kind]: text });
   }
   for (const [name, { reference = "", "etcd-ts": ours = "" }] of byName) {
     lines.push(`| ${name} | ${reference} | ${ours} |`);

@@ -7,18 +7,27 @@
  *
  *   npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--results FILE] [--write FILE]
  *
- * `--only` takes a part of names; `--results` keeps what was measured in FILE, with what is there
+ * `--only` takes a part of names, of workloads or "kill -9", "startup", "big store", "official"; `--results` keeps what was measured in FILE, with what is there
  * from earlier runs, so that a long run can be done in pieces; `--write` puts the table and the
  * plot beside it into FILE. BENCH_NODE_FLAGS are given to our members, which are then ended in
  * peace, so that profiles get written.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { commandOf, root, startCluster } from "./member.mjs";
 import { measureBig, measureDurability } from "./big.mjs";
+import { measureOfficial } from "./official.mjs";
 import { report } from "./report.mjs";
 import { measureStartup } from "./startup.mjs";
 import { WORKLOADS } from "./workloads.mjs";
@@ -165,18 +174,29 @@ async function main() {
     throw new Error("the reference is not built: run tests/conformance/run once");
   }
   const { rows, facts, commands } = earlierResults();
-  const context = { load, scratch, options, kinds: KINDS, facts };
+  const context = { load, scratch, options, kinds: KINDS };
+  /** Measures what is not a workload; its facts are known by the name of the group. */
+  const measureGroup = async (group, measureIt) => {
+    if (!isWanted(group)) return;
+    const tell = (what, kind, text) => {
+      facts.push({ group, what, kind, text });
+      console.error(`${what}, ${kind}: ${text}`);
+    };
+    await measureIt({ ...context, tell });
+  };
   try {
     await measureBed("one", rows);
     await measureBed("three", rows);
-    if (isWanted("kill -9")) await measureDurability(context);
-    if (isWanted("startup")) await measureStartup(context);
-    if (isWanted("big store")) await measureBig(context);
+    await measureGroup("kill -9", measureDurability);
+    await measureGroup("startup", measureStartup);
+    await measureGroup("big store", measureBig);
+    await measureGroup("official", measureOfficial);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
   commands.push(["npm run bench", ...process.argv.slice(2).map(quoted)].join(" "));
   if (options.results !== undefined) {
+    mkdirSync(dirname(options.results), { recursive: true });
     writeFileSync(options.results, JSON.stringify({ rows, facts, commands }, undefined, 2));
   }
   const type = statfsSync(tmpdir()).type.toString(16);
@@ -189,10 +209,9 @@ function earlierResults() {
   const { results } = options;
   if (results === undefined || !existsSync(results)) return { rows: [], facts: [], commands: [] };
   const { rows, facts, commands } = JSON.parse(readFileSync(results, "utf8"));
-  const isKill = ([what]) => what.startsWith("kill -9");
   return {
     rows: rows.filter(({ name }) => !isWanted(name)),
-    facts: facts.filter((fact) => !isWanted(isKill(fact) ? "kill -9" : "big store")),
+    facts: facts.filter(({ group }) => !isWanted(group)),
     commands,
   };
 }

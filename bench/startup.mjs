@@ -23,8 +23,8 @@ function describe(runs) {
   return `${of("elapsed")} ms, ${of("cpu")} ms of the processor`;
 }
 
-/** Appends to `facts`; all commands in turn, so that they share the machine's moods. */
-export async function measureStartup({ scratch, facts, kinds }) {
+/** All commands in turn, so that they share the machine's moods. */
+export async function measureStartup({ scratch, tell, kinds }) {
   const [member] = await startCluster("reference", [join(scratch, "startup")]);
   const rows = [["an empty script of Node", "etcd-ts", [process.execPath, "-e", "0"]]];
   for (const [tool, ...words] of [
@@ -43,5 +43,5 @@ export async function measureStartup({ scratch, facts, kinds }) {
   } finally {
     await member.down();
   }
-  rows.forEach(([name, kind], j) => facts.push([`startup: ${name}, ${kind}`, describe(runs[j])]));
+  rows.forEach(([name, kind], j) => tell(`startup: ${name}`, kind, describe(runs[j])));
 }
