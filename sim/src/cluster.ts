@@ -210,7 +210,8 @@ export class SimCluster implements MemberHost {
     this.guard(() => this.raft.sent(message));
     if (to === undefined) return;
     const imagined = this.#planted.imagined(message);
-    if (imagined !== undefined) life.clock.nextTurn(() => life.inbound?.step(imagined));
+    if (imagined !== undefined && this.network.isCut(own.name, to.name))
+      life.clock.nextTurn(() => life.inbound?.step(imagined));
     if (!to.isUp) life.clock.nextTurn(() => life.inbound?.reportUnreachable(message.to));
     this.network.send(own.name, to.name, message, (copy) => this.#deliver(own, to, copy));
   }

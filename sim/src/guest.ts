@@ -10,21 +10,18 @@ import {
   CompareResult,
   CompareTarget,
   DeleteRangeRequestCodec,
-  Permission_Type,
   PutRequestCodec,
   RangeRequestCodec,
   SERVER_ERRORS,
 } from "@etcd-ts/api";
 import type { PutResponse, RangeResponse } from "@etcd-ts/api";
 import { ROOT_CONTEXT } from "@etcd-ts/etcdserver";
-import type {
-  AuthCallOperation,
-  AuthClaim,
-  AuthResponse,
-  RequestContext,
-} from "@etcd-ts/etcdserver";
+import type { AuthClaim, RequestContext } from "@etcd-ts/etcdserver";
 
+import { userAdd } from "./auth-operator.ts";
+import type { AuthOperator } from "./auth-operator.ts";
 import type { AuthCheck } from "./checkers/auth-check.ts";
+import type { Write } from "./checkers/model.ts";
 import type { Call, SimCluster } from "./cluster.ts";
 import type { SimMember } from "./member.ts";
 import { around, pick } from "./options.ts";
@@ -37,10 +34,10 @@ const K0 = bytesFromLatin1("k0");
 const K1 = bytesFromLatin1("k1");
 const ALL_KEYS = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
 
-/** A call that must be refused; the value it would write, if it would. */
+/** A call that must be refused; what it would write, if it would. */
 interface Attempt {
   readonly name: string;
-  readonly value?: string;
+  readonly write?: Write;
   readonly call: Call<unknown>;
 }
 
@@ -49,43 +46,31 @@ export class Guest {
   readonly #workload: Workload;
   readonly #check: AuthCheck;
   readonly #random: SeededRandom;
+  readonly #operator: AuthOperator;
   #serial = 0;
-  /** Users count, and the guest was told its rights. */
-  #isEnabled = false;
-  /** It may read `k1`; undefined while nobody knows. */
-  #mayReadK1: boolean | undefined = true;
 
-  constructor(cluster: SimCluster, workload: Workload, check: AuthCheck) {
+  constructor(cluster: SimCluster, workload: Workload, operator: AuthOperator, check: AuthCheck) {
     this.#cluster = cluster;
     this.#workload = workload;
+    this.#operator = operator;
     this.#check = check;
     this.#random = cluster.random.split("guest");
   }
 
-  /** Makes users count, and then asks for one thing after another. */
+  /** Asks for one thing after another while users count. */
   async run(isOver: () => boolean): Promise<void> {
-    for (const operation of SETUP) await this.#until(operation, isOver);
-    if (isOver()) return;
-    this.#isEnabled = true;
-    this.#cluster.trace.count("clusters with users");
     const { clock, options } = this.#cluster;
-    const revokeAtMs = clock.monotonicMs() + options.faultMs * this.#random.float();
     while (!isOver()) {
       await sleep(clock, around(this.#random, options.thinkMs));
       const member = this.#someMember();
-      if (member === undefined) continue;
-      if (this.#mayReadK1 === true && clock.monotonicMs() > revokeAtMs) {
-        this.#mayReadK1 = undefined;
-        await this.#until(REVOKE_K1, isOver);
-        if (!isOver()) this.#mayReadK1 = false;
-      } else if (this.#random.float() < 0.4) await this.#use(member);
+      if (member === undefined || !this.#operator.era.isEnforced) continue;
+      if (this.#random.float() < 0.4) await this.#use(member);
       else await this.#attempt(member, pick(this.#random, this.#attempts(member)));
     }
   }
 
   /** In a cluster at rest every member refuses what it must, with etcd's reason. */
   async judge(member: SimMember, carry: <T>(call: Promise<T>) => Promise<T>): Promise<void> {
-    if (!this.#isEnabled) return;
     for (const attempt of this.#attempts(member)) {
       const error = await carry(this.#attempt(member, attempt));
       const isReason =
@@ -99,27 +84,6 @@ export class Guest {
       ({ process }) => process !== undefined && !process.facts().isLearner,
     );
     return up.length === 0 ? undefined : pick(this.#random, up);
-  }
-
-  /** Asks until it is so. */
-  async #until(operation: AuthCallOperation, isOver: () => boolean): Promise<void> {
-    while (!isOver()) {
-      await sleep(this.#cluster.clock, around(this.#random, 300));
-      const member = this.#someMember();
-      if (member === undefined) continue;
-      try {
-        await this.#cluster.call<AuthResponse>(
-          member,
-          CALL_TIMEOUT_MS,
-          (server, context, done) => server.authCall(operation, context, done),
-          ROOT_CONTEXT,
-        );
-        return;
-      } catch (error) {
-        if (ALREADY_SO.has(error as Error)) return;
-        if (!(error instanceof EtcdError)) throw error;
-      }
-    }
   }
 
   #value(): string {
@@ -141,7 +105,7 @@ export class Guest {
       );
       return;
     }
-    const key = this.#mayReadK1 === true && this.#random.float() < 0.5 ? "k1" : "k0";
+    const key = this.#operator.mayReadK1 === true && this.#random.float() < 0.5 ? "k1" : "k0";
     const request = RangeRequestCodec.create({ key: bytesFromLatin1(key) });
     await this.#workload.record<RangeResponse>(
       "guest",
@@ -157,7 +121,10 @@ export class Guest {
 
   async #attempt(member: SimMember, attempt: Attempt): Promise<Error | undefined> {
     const { trace } = this.#cluster;
-    if (attempt.value !== undefined) this.#check.attempted(attempt.value);
+    const { era } = this.#operator;
+    const { write } = attempt;
+    const callMs = this.#cluster.clock.monotonicMs();
+    if (write?.value !== undefined) this.#check.attempted(write.value);
     let outcome: Error | undefined;
     try {
       await this.#cluster.call<unknown>(member, CALL_TIMEOUT_MS, attempt.call);
@@ -168,7 +135,12 @@ export class Guest {
     const isRefused =
       outcome === SERVER_ERRORS.permissionDenied || outcome === SERVER_ERRORS.userEmpty;
     if (isRefused) trace.count("calls without a right refused");
+    else if (write !== undefined) this.#workload.mayHappen(attempt.name, callMs, write);
     trace.add(`${attempt.name} ${outcome?.message}`);
+    if (this.#operator.era !== era) {
+      if (write?.value !== undefined) this.#check.forget(write.value);
+      return outcome;
+    }
     this.#cluster.guard(() => this.#check.ended(`${attempt.name} at ${member.name}`, outcome));
     return outcome;
   }
@@ -185,13 +157,17 @@ export class Guest {
       return (server, _context, done) => server.range(request, guest, done);
     };
     const attempts: Attempt[] = [
-      { name: "guest puts k1", value, call: put(K1, guest) },
-      { name: "a stranger puts k0", value, call: put(K0, STRANGER) },
-      { name: "nobody puts k0", value, call: put(K0, NOBODY) },
+      { name: "guest puts k1", write: writing("k1", value), call: put(K1, guest) },
+      { name: "a stranger puts k0", write: writing("k0", value), call: put(K0, STRANGER) },
+      { name: "nobody puts k0", write: writing("k0", value), call: put(K0, NOBODY) },
       { name: "guest reads k2", call: range({ key: bytesFromLatin1("k2") }) },
       { name: "guest reads all", call: range(ALL_KEYS) },
-      { name: "guest compares k2", value, call: comparing(value, guest) },
-      { name: "guest deletes k1", call: deleting(guest) },
+      {
+        name: "guest compares k2",
+        write: writing("k0", value),
+        call: comparing(value, guest),
+      },
+      { name: "guest deletes k1", write: writing("k1", undefined), call: deleting(guest) },
       { name: "guest adds a user", call: addingUser(guest) },
       {
         name: `guest removes ${member.name}`,
@@ -203,10 +179,10 @@ export class Guest {
           server.watchPermit({ key: bytesFromLatin1("k2"), rangeEnd: NO_BYTES }, guest, done),
       },
     ];
-    if (this.#mayReadK1 === false) {
+    if (this.#operator.mayReadK1 === false) {
       attempts.push({ name: "guest reads k1", call: range({ key: K1 }) });
     }
-    // A watch is permitted by what a member has applied, which may be long ago.
+    // These are judged by what a member has applied, which may be long ago.
     return this.#isAtRest(member) ? attempts : attempts.filter(({ name }) => !isLocal(name));
   }
 
@@ -215,8 +191,12 @@ export class Guest {
   }
 }
 
+function writing(key: string, value: string | undefined): Write {
+  return { key, value, lease: 0n };
+}
+
 function isLocal(name: string): boolean {
-  return name.startsWith("guest watches");
+  return name.startsWith("guest watches") || name.startsWith("guest removes");
 }
 
 function contextOf(auth: AuthClaim | undefined): RequestContext {
@@ -250,65 +230,3 @@ function deleting(as: RequestContext): Call<unknown> {
 function addingUser(as: RequestContext): Call<unknown> {
   return (server, _context, done) => server.authCall(userAdd("accomplice"), as, done);
 }
-
-function userAdd(name: string): AuthCallOperation {
-  return {
-    kind: "authUserAdd",
-    request: {
-      $typeName: "etcdserverpb.AuthUserAddRequest",
-      name,
-      password: "",
-      hashedPassword: "",
-      options: { $typeName: "authpb.UserAddOptions", noPassword: true },
-    },
-  };
-}
-
-function grantRole(user: string, role: string): AuthCallOperation {
-  return {
-    kind: "authUserGrantRole",
-    request: { $typeName: "etcdserverpb.AuthUserGrantRoleRequest", user, role },
-  };
-}
-
-function permit(key: Uint8Array, permType: Permission_Type): AuthCallOperation {
-  return {
-    kind: "authRoleGrantPermission",
-    request: {
-      $typeName: "etcdserverpb.AuthRoleGrantPermissionRequest",
-      name: "guest",
-      perm: { $typeName: "authpb.Permission", permType, key, rangeEnd: NO_BYTES },
-    },
-  };
-}
-
-const SETUP: readonly AuthCallOperation[] = [
-  userAdd("root"),
-  grantRole("root", "root"),
-  {
-    kind: "authRoleAdd",
-    request: { $typeName: "etcdserverpb.AuthRoleAddRequest", name: "guest" },
-  },
-  permit(K0, Permission_Type.READWRITE),
-  permit(K1, Permission_Type.READ),
-  userAdd("guest"),
-  grantRole("guest", "guest"),
-  { kind: "authEnable", request: { $typeName: "etcdserverpb.AuthEnableRequest" } },
-];
-
-const REVOKE_K1: AuthCallOperation = {
-  kind: "authRoleRevokePermission",
-  request: {
-    $typeName: "etcdserverpb.AuthRoleRevokePermissionRequest",
-    role: "guest",
-    key: K1,
-    rangeEnd: NO_BYTES,
-  },
-};
-
-/** A call whose first try had no answer, and happened. */
-const ALREADY_SO: ReadonlySet<Error> = new Set<Error>([
-  SERVER_ERRORS.userAlreadyExist,
-  SERVER_ERRORS.roleAlreadyExist,
-  SERVER_ERRORS.permissionNotGranted,
-]);

@@ -14,6 +14,7 @@ import { Database, check } from "@etcd-ts/bbolt";
 import { EtcdServer, defaultServerConfig } from "@etcd-ts/etcdserver";
 import type { PeerInbound, PeerQuestions, PeerTransport, ServerConfig } from "@etcd-ts/etcdserver";
 
+import { simAuthPorts } from "./auth-ports.ts";
 import { LifeDisk } from "./life-disk.ts";
 import { MemberClock } from "./member-clock.ts";
 import type { SimOptions } from "./options.ts";
@@ -155,6 +156,7 @@ export class SimMember {
 
   async #open(life: Life): Promise<void> {
     const { options } = this.#host;
+    const random = this.#random.split(`life ${life.number}`);
     const server = await EtcdServer.open(
       defaultServerConfig({
         name: this.name,
@@ -179,7 +181,8 @@ export class SimMember {
         disk: life.disk,
         logger: life.log,
         metrics: NULL_METRICS,
-        random: this.#random.split(`life ${life.number}`),
+        random,
+        auth: simAuthPorts(life.clock, random.split("passwords")),
         transport: this.#host.transport(this, life),
         questions: this.#host.questions(this, life),
       },

@@ -42,6 +42,8 @@ export type Plant =
   | "stale reads of leaders"
   /** The user with few rights is taken for root. */
   | "guest is root"
+  /** Every password is taken for the first one. */
+  | "any password"
   /** Watches lose an event, deliver one again, in another order, in parts, or go on too far on. */
   | "watch loses"
   | "watch repeats"
@@ -56,7 +58,7 @@ export type Plant =
   | "counts refusals"
   /** Voters do not mind how short the log of a candidate is. */
   | "elects the outdated"
-  /** Leaders take what they sent for stored. */
+  /** Leaders take what they sent for stored, also where nothing arrives. */
   | "commits alone"
   /** Leaders send, or followers store, something else under the same index and term. */
   | "sends other entries"

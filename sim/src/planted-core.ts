@@ -49,7 +49,7 @@ export class PlantedCore {
     }
   }
 
-  /** An answer its sender takes for one of the receiver's, who never gave it. */
+  /** The answer its sender takes as given where the message gets lost. */
   imagined(message: Message): Message | undefined {
     const last = message.entries.at(-1);
     if (this.#plant !== "commits alone" || message.type !== "MsgApp" || last === undefined) {

@@ -49,4 +49,7 @@ test("users with few rights get no more than that, through all faults", async ()
   const { failure, counts, story } = await simulate({ ...options, weights }, NODE_PORTS);
   expect(failure, story.slice(-20).join("\n")).toBe(undefined);
   expect(counts.get("calls without a right refused")).toBeGreaterThan(40);
+  for (const name of ["logins", "logins refused", "tokens refused", "tokens that ran out"]) {
+    expect(counts.get(name), name).toBeGreaterThan(0);
+  }
 });

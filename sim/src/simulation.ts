@@ -153,12 +153,7 @@ class Simulation {
     checkLinearizable(operations, (revision) => cluster.ledger.textAt(revision));
     for (const watch of this.#workload.watches) watch.compare(cluster.ledger);
     this.#workload.checkLeases();
-    for (const member of cluster.members) {
-      const { guest } = this.#workload;
-      const carry = <T>(call: Promise<T>): Promise<T> =>
-        this.#carry(call, 2 * CALL_TIMEOUT_MS, `${member.name} does not answer the guest`);
-      await guest.judge(member, carry);
-    }
+    await this.#judgeUsers();
     if (this.#ports.sabotage !== undefined) {
       await this.#carry(this.#ports.sabotage(cluster), REST_MS, "the sabotage does not end");
       await this.#rest();
@@ -169,6 +164,17 @@ class Simulation {
       await this.#carry(member.checkDatabase(), REST_MS, `${member.name}: the check does not end`);
     }
     this.#countAll(operations);
+  }
+
+  async #judgeUsers(): Promise<void> {
+    const { guest, operator, passwordUser } = this.#workload;
+    const { members } = this.cluster;
+    const carry = <T>(call: Promise<T>): Promise<T> =>
+      this.#carry(call, 2 * CALL_TIMEOUT_MS, "a member does not answer a user");
+    if (!(await carry(operator.settle(members[0]!)))) return;
+    await this.#rest();
+    for (const member of members) await guest.judge(member, carry);
+    await passwordUser.judge(members, carry, (ms) => this.#pass(ms));
   }
 
   async #write(member: SimMember): Promise<Operation> {

@@ -23,6 +23,7 @@ import type {
   TxnResponse,
 } from "@etcd-ts/api";
 
+import { AuthOperator } from "./auth-operator.ts";
 import { AuthCheck } from "./checkers/auth-check.ts";
 import { LeaseCheck } from "./checkers/lease-check.ts";
 import type { Answer, Operation } from "./checkers/linearizability.ts";
@@ -33,9 +34,17 @@ import type { Call, SimCluster } from "./cluster.ts";
 import { Guest } from "./guest.ts";
 import type { SimMember } from "./member.ts";
 import { around, pick } from "./options.ts";
+import { PasswordUser } from "./password-user.ts";
 import { Watchers } from "./watchers.ts";
 
 const CALL_TIMEOUT_MS = 8000;
+/** Errors that tell that a call did nothing. */
+const NOTHING_HAPPENED: ReadonlySet<Error> = new Set<Error>([
+  SERVER_ERRORS.leaseNotFound,
+  SERVER_ERRORS.permissionDenied,
+  SERVER_ERRORS.invalidAuthToken,
+  SERVER_ERRORS.authOldRevision,
+]);
 /** The longest time to live a client asks for. */
 export const LEASE_SECONDS_MAX = 12;
 
@@ -43,7 +52,9 @@ export class Workload {
   readonly operations: Operation[] = [];
   readonly leases: LeaseCheck;
   readonly auth = new AuthCheck();
+  readonly operator: AuthOperator;
   readonly guest: Guest;
+  readonly passwordUser: PasswordUser;
   readonly #watchers: Watchers;
   readonly #cluster: SimCluster;
   readonly #random: SeededRandom;
@@ -64,14 +75,20 @@ export class Workload {
     this.#random = cluster.random.split("workload");
     this.leases = new LeaseCheck(2 * cluster.options.driftPerMille);
     this.#watchers = new Watchers(cluster, this.#random);
-    this.guest = new Guest(cluster, this, this.auth);
+    this.operator = new AuthOperator(cluster, this.auth);
+    this.guest = new Guest(cluster, this, this.operator, this.auth);
+    this.passwordUser = new PasswordUser(cluster, this, this.operator, this.auth);
     cluster.onRevision = (revision, events) => this.#happened(revision, events);
   }
 
   start(): void {
     const { clients, watchers, hasUsers } = this.#cluster.options;
     for (let i = 1; i <= clients; i++) this.#running.push(this.#client(`c${i}`));
-    if (hasUsers) this.#running.push(this.guest.run(() => this.isOver));
+    if (hasUsers) {
+      for (const user of [this.operator, this.guest, this.passwordUser]) {
+        this.#running.push(user.run(() => this.isOver));
+      }
+    }
     for (let i = 1; i <= watchers; i++)
       this.#running.push(this.#watchers.run(`w${i}`, () => this.isOver));
   }
@@ -159,12 +176,23 @@ export class Workload {
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       trace.add(`${operation.name} ${error.message}`);
-      if (error === SERVER_ERRORS.leaseNotFound) {
+      if (NOTHING_HAPPENED.has(error)) {
         trace.count("operations refused");
         this.operations.splice(this.operations.indexOf(operation), 1);
       } else trace.count("operations without an answer");
       return undefined;
     }
+  }
+
+  /** A call that should have been refused, and may have been taken: users did not count for a while. */
+  mayHappen(name: string, callMs: number, write: Write): void {
+    this.operations.push({
+      name,
+      callMs,
+      returnMs: Infinity,
+      request: { kind: "write", condition: undefined, writes: [write] },
+      answer: undefined,
+    });
   }
 
   #lease(random: SeededRandom): bigint {

@@ -17,6 +17,16 @@ export class AuthCheck {
     this.#forbidden.add(value);
   }
 
+  /** What was asked for without a right may happen from now on: users do not count. */
+  lifted(): void {
+    this.#forbidden.clear();
+  }
+
+  /** Somebody may have been allowed to write it after all. */
+  forget(value: string): void {
+    this.#forbidden.delete(value);
+  }
+
   /** How such a call, or one that reads, ended. */
   ended(name: string, error: Error | undefined): void {
     if (error === undefined) {
