@@ -31,8 +31,8 @@ export function describeClient(name: string, startCluster: () => Promise<Process
       await cluster.close();
     });
 
-    /** Cuts one connection after the other while `work` runs. */
-    async function underCuts<T>(work: (far: Client) => Promise<T>): Promise<T> {
+    /** Cuts one connection after the other while `work` runs, which is told how many were cut. */
+    async function underCuts<T>(work: (far: Client, cuts: () => number) => Promise<T>): Promise<T> {
       const far = new Client({
         endpoints: proxies.map(({ endpoint }) => endpoint),
         timeoutMs: 20_000,
@@ -40,7 +40,7 @@ export function describeClient(name: string, startCluster: () => Promise<Process
       let cuts = 0;
       const timer = setInterval(() => proxies[cuts++ % proxies.length]!.cut(), 40);
       try {
-        return await work(far);
+        return await work(far, () => cuts);
       } finally {
         clearInterval(timer);
         expect(cuts).toBeGreaterThan(3);
@@ -62,7 +62,7 @@ export function describeClient(name: string, startCluster: () => Promise<Process
     test("cuts lose no read, repeat no write, and leave a watch complete and in order", async () => {
       const { header } = await client.kv.put("cuts", "x");
       const seen: string[] = [];
-      const { written, failed } = await underCuts(async (far) => {
+      const { written, failed } = await underCuts(async (far, cuts) => {
         const watcher = far.watch("cuts/", { prefix: true, startRevision: header!.revision });
         const reading = (async () => {
           for await (const { events } of watcher) {
@@ -81,8 +81,7 @@ export function describeClient(name: string, startCluster: () => Promise<Process
           }
           await far.kv.get(`cuts/${i}`);
         };
-        const untilMs = performance.now() + 2500;
-        for (let i = 0; performance.now() < untilMs; i += 4) {
+        for (let i = 0; cuts() < 60 || outcome.written <= 20; i += 4) {
           await Promise.all([write(i), write(i + 1), write(i + 2), write(i + 3)]);
         }
         await client.kv.put("cuts/end", "x");
@@ -94,7 +93,6 @@ export function describeClient(name: string, startCluster: () => Promise<Process
       expect(kvs.filter(({ version }) => version !== 1)).toEqual([]);
       expect(kvs.length - 1).toBeGreaterThanOrEqual(written);
       expect(kvs.length - 1).toBeLessThanOrEqual(written + failed);
-      expect(written).toBeGreaterThan(20);
       expect(seen).toEqual(kvs.map(({ key, modRevision }) => `${modRevision} ${text(key)}`));
     });
 
@@ -177,11 +175,11 @@ export function describeClient(name: string, startCluster: () => Promise<Process
       await leader.kill();
       // Longer than the lease lasts without renewals.
       const untilMs = performance.now() + 8000;
-      let acknowledged = 0;
-      for (let i = 0; performance.now() < untilMs; i++) {
+      const acknowledged: number[] = [];
+      for (let i = 0; performance.now() < untilMs || acknowledged.length <= 10; i++) {
         await client.kv.get(mutex.key);
         await client.kv.put(`kept-puts/${i}`, "x").then(
-          () => acknowledged++,
+          () => acknowledged.push(i),
           (error: unknown) => expect(error).toMatchObject({ grpcCode: 14 }),
         );
         await sleep(50);
@@ -189,7 +187,6 @@ export function describeClient(name: string, startCluster: () => Promise<Process
       expect(isLost).toBe(false);
       expect((await client.kv.txn().if(mutex.isOwner()).commit()).succeeded).toBe(true);
       expect(text((await election.leader())?.value)).toBe("me");
-      expect(acknowledged).toBeGreaterThan(10);
       await client.kv.put("kept-puts/end", "x");
       const { kvs } = await client.kv.get("kept-puts/", { prefix: true, sortBy: "MOD" });
       expect(kvs.filter(({ version }) => version !== 1)).toEqual([]);
