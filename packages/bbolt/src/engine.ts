@@ -40,6 +40,9 @@ const GROWTH_BYTES = 16 * 1024 * 1024;
 /** Writes of one commit under way at once. */
 const WRITES_IN_FLIGHT = 8;
 
+/** The file grows for pages in a row although so many are free. */
+const SINGLE_PAGES_SPARED_MAX = 256;
+
 /** Pages handed to one write. */
 const PAGES_PER_WRITE = 512;
 
@@ -177,12 +180,24 @@ export class Engine implements ReaderHost, WriterHost {
 
   takePages(pageCount: number, state: NextState): number {
     const hasReaders = this.#openReaders > 0;
+    return (
+      this.#freelist.take(pageCount, state.txid, hasReaders) ?? this.#takeAbove(pageCount, state)
+    );
+  }
+
+  /** As `takePages`, but undefined where single pages are free that should be used first. */
+  takeRow(pageCount: number, state: NextState): number | undefined {
+    const hasReaders = this.#openReaders > 0;
     const free = this.#freelist.take(pageCount, state.txid, hasReaders);
-    if (free !== undefined) return free;
+    if (free !== undefined || this.#freelist.freeCount > SINGLE_PAGES_SPARED_MAX) return free;
+    return this.#takeAbove(pageCount, state);
+  }
+
+  #takeAbove(pageCount: number, state: NextState): number {
     const first = state.highWater;
     invariant(first + pageCount <= FILE_PAGES_MAX, () => `takePages: ${first} pages in the file`);
     state.highWater = first + pageCount;
-    this.#freelist.noteTaken(first, pageCount, state.txid, hasReaders);
+    this.#freelist.noteTaken(first, pageCount, state.txid, this.#openReaders > 0);
     return first;
   }
 

@@ -156,6 +156,11 @@ export class PageStore {
     if (id + overflow >= this.#filePages || length > RUN_BYTES_MAX) {
       throw this.fault(id, `page ${id}: overflow of ${overflow} pages is out of bounds`);
     }
+    const from = id * pageBytes - this.#windowStart;
+    if (from >= 0 && id * pageBytes + length <= this.#windowEnd) {
+      const window = this.#window!;
+      return owned ? window.slice(from, from + length) : window.subarray(from, from + length);
+    }
     const run = new Uint8Array(length);
     this.readRaw(run, id * pageBytes);
     return run;

@@ -2,7 +2,7 @@
 
 import { MemoryDisk, VirtualClock, equalBytes, utf8FromString } from "@etcd-ts/base";
 import { expect, test } from "vitest";
-import { Database, type SortedRun, check } from "./index.ts";
+import { type Bucket, Database, type SortedRun, check } from "./index.ts";
 
 const PATH = "/db";
 const NAME = utf8FromString("b");
@@ -121,3 +121,38 @@ test("a write that fails fails the commit, once nothing is written any more", as
     expectRun(db, 500, next);
   }
 });
+
+test("entries that fill a page badly share pages in a row", async () => {
+  const db = await Database.open(new MemoryDisk(), PATH);
+  const run = new Run(0, 1400, 2150, 1);
+  await append(db, run);
+  expectRun(db, 0, run);
+  // Seven to four pages, where one to a page would take 1,400 pages.
+  expect(db.sizeBytes() / 4096).toBeLessThan(1100);
+});
+
+test("pages in a row do not make the file grow while single ones are free", async () => {
+  const db = await Database.open(new MemoryDisk(), PATH);
+  const other = utf8FromString("c");
+  await change(db, other, (bucket) => {
+    for (let i = 0; i < 2000; i++) bucket.put(keyOf(i), new Uint8Array(3500));
+  });
+  await change(db, other, (bucket) => {
+    for (let i = 0; i < 2000; i += 2) bucket.delete(keyOf(i));
+  });
+  const size = db.sizeBytes();
+  const run = new Run(0, 300, 2150, 1);
+  await append(db, run);
+  expectRun(db, 0, run);
+  expect(db.sizeBytes()).toBeLessThan(size + 40 * 4096);
+});
+
+async function change(
+  db: Database,
+  name: Uint8Array,
+  make: (bucket: Bucket) => void,
+): Promise<void> {
+  const tx = db.beginWrite();
+  make(tx.createBucketIfNotExists(name));
+  await tx.commit();
+}

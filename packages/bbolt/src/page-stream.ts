@@ -11,7 +11,7 @@
  * - After a failure nothing is written any more; whoever asks next is told of it.
  */
 
-import type { DiskFile } from "@etcd-ts/base";
+import { type DiskFile, invariant } from "@etcd-ts/base";
 
 /** Memory of one block; larger pages do not go through here. */
 const BLOCK_BYTES = 512 * 1024;
@@ -50,16 +50,14 @@ export class PageStream {
   }
 
   /**
-   * Memory for a page and its continuation, zeros, to be filled before anything else happens.
-   *
-   * @returns undefined if there is none at once: `turn` makes some, but for pages over a block
+   * Memory for a page and its continuation, zeros, to be filled before anything else happens. There
+   * must be room.
    */
-  room(firstPageID: number, pageCount: number): Uint8Array | undefined {
-    const bytes = pageCount * this.#pageBytes;
+  room(firstPageID: number, pageCount: number): Uint8Array {
     const block = (this.#filling ??= newBlock());
     const from = block.used;
-    const to = from + bytes;
-    if (to > BLOCK_BYTES) return undefined;
+    const to = from + pageCount * this.#pageBytes;
+    invariant(to <= BLOCK_BYTES, () => `PageStream.room: no room for ${pageCount} pages`);
     block.used = to;
     const offsetBytes = firstPageID * this.#pageBytes;
     const last = block.pieces.at(-1);
@@ -69,7 +67,12 @@ export class PageStream {
     return block.bytes.subarray(from, to).fill(0);
   }
 
-  /** Whether `room` can be had for so many pages, after `turn`. */
+  /** Whether there is room for so many pages at once; `turn` makes some. */
+  hasRoom(pageCount: number): boolean {
+    return (this.#filling?.used ?? 0) + pageCount * this.#pageBytes <= BLOCK_BYTES;
+  }
+
+  /** Whether there can be room for so many pages. */
   takes(pageCount: number): boolean {
     return pageCount * this.#pageBytes <= BLOCK_BYTES;
   }

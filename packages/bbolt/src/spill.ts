@@ -15,11 +15,18 @@ import { Page } from "./page.ts";
 import type { PageStream } from "./page-stream.ts";
 import type { Slices } from "./slices.ts";
 
+/** A leaf of new entries is joined with the next ones up to this size. */
+const JOINED_PAGES_MAX = 4;
+/** One that fills this share of its pages is left as it is. */
+const WELL_FILLED = 0.75;
+
 export interface SpillContext {
   readonly pageBytes: number;
   readonly slices: Slices;
   /** The first of `pageCount` pages in a row nobody uses. */
   take(pageCount: number): number;
+  /** The same, but undefined while there are many free pages and none of them in such a row. */
+  takeRow(pageCount: number): number | undefined;
   giveUp(firstPageID: number, pageCount: number): void;
   /** Takes over a page to be written and kept in memory. */
   add(page: Page): void;
@@ -182,33 +189,107 @@ async function writeNode(
   const { pageBytes, slices } = context;
   const whole = node.isLeaf ? node : node.withWrittenChildren();
   giveUpOrigin(node, context);
+  const ends = splitEnds(whole, pageBytes, bucket.fillPercent);
   const parts: NodePart[] = [];
-  // Of new entries at the end of a bucket only the last page is likely to be needed soon: by the
-  // next commit. The others are read again if somebody asks for them.
-  const isPassing = whole.isLeaf && whole.endsInRun;
   let start = 0;
-  for (const end of splitEnds(whole, pageBytes, bucket.fillPercent)) {
-    let size = PAGE_HEADER_BYTES;
-    for (let i = start; i < end; i++) size += whole.entryBytesAt(i);
-    invariant(end - start < 0xffff, () => `writeNode: ${end - start} entries in a page`);
-    const pageCount = Math.ceil(size / pageBytes);
+  let next = 0;
+  if (whole.isLeaf && whole.endsInRun) {
+    // Of new entries at the end of a bucket only the last page is likely to be needed soon: by the
+    // next commit. The others are read again if somebody asks for them.
+    for (let last = ends.length - 1; next < last;) {
+      const part = streamedPart(whole, ends, next, start, context);
+      const { stream } = context;
+      const isStreamed = stream.takes(part.pageCount);
+      if (isStreamed && !stream.hasRoom(part.pageCount)) await stream.turn();
+      const room = isStreamed ? stream.room(part.pageID, part.pageCount) : undefined;
+      parts.push(
+        writePart(whole, start, ends[part.last]!, part.pageID, part.pageCount, room, context),
+      );
+      start = ends[part.last]!;
+      next = part.last + 1;
+      if (slices.isDue()) await slices.pause();
+    }
+  }
+  for (; next < ends.length; next++) {
+    const end = ends[next]!;
+    const pageCount = pagesOf(whole, start, end, pageBytes);
     const pageID = context.take(pageCount);
-    const isStreamed = isPassing && end < whole.count && context.stream.takes(pageCount);
-    let room = isStreamed ? context.stream.room(pageID, pageCount) : undefined;
-    if (isStreamed && room === undefined) {
-      await context.stream.turn();
-      room = context.stream.room(pageID, pageCount);
-    }
-    const bytes = room ?? new Uint8Array(pageCount * pageBytes);
-    whole.encode(start, end, pageID, pageCount - 1, bytes);
-    if (room === undefined) {
-      context.add(new Page(pageID, bytes, whole.isLeaf, end - start, pageCount));
-    }
-    parts.push({ key: start < whole.count ? whole.keyAt(start) : EMPTY_BYTES, pageID });
+    parts.push(writePart(whole, start, end, pageID, pageCount, undefined, context));
     start = end;
     if (slices.isDue()) await slices.pause();
   }
   return parts;
+}
+
+/** @param room - where the page is made if it is not kept */
+function writePart(
+  node: TreeNode,
+  start: number,
+  end: number,
+  pageID: number,
+  pageCount: number,
+  room: Uint8Array | undefined,
+  context: SpillContext,
+): NodePart {
+  invariant(end - start < 0xffff, () => `writePart: ${end - start} entries in a page`);
+  const bytes = room ?? new Uint8Array(pageCount * context.pageBytes);
+  node.encode(start, end, pageID, pageCount - 1, bytes);
+  if (room === undefined) {
+    context.add(new Page(pageID, bytes, node.isLeaf, end - start, pageCount));
+  }
+  return { key: start < node.count ? node.keyAt(start) : EMPTY_BYTES, pageID };
+}
+
+/** A part of a leaf from `start` on that goes up to `ends[last]`, and the pages for it. */
+interface StreamedPart {
+  readonly last: number;
+  readonly pageID: number;
+  readonly pageCount: number;
+}
+
+/**
+ * The part that ends at `ends[first]`, or with it the next ones in a run of pages where that takes
+ * fewer: two entries of 2 KB do not fit a page, but seven fit four.
+ */
+function streamedPart(
+  leaf: LeafNode,
+  ends: readonly number[],
+  first: number,
+  start: number,
+  context: SpillContext,
+): StreamedPart {
+  const { pageBytes } = context;
+  let bytes = bytesOf(leaf, start, ends[first]!);
+  const pageCount = Math.ceil(bytes / pageBytes);
+  if (bytes < WELL_FILLED * pageCount * pageBytes) {
+    let last = first;
+    let apart = pageCount;
+    let together = pageCount;
+    // The very last part stays by itself: the next commit writes it again.
+    while (last + 2 < ends.length) {
+      const more = bytesOf(leaf, ends[last]!, ends[last + 1]!);
+      const pages = Math.ceil((bytes + more - PAGE_HEADER_BYTES) / pageBytes);
+      if (pages > JOINED_PAGES_MAX) break;
+      apart += Math.ceil(more / pageBytes);
+      together = pages;
+      bytes += more - PAGE_HEADER_BYTES;
+      last++;
+    }
+    const pageID = together < apart ? context.takeRow(together) : undefined;
+    if (pageID !== undefined) return { last, pageID, pageCount: together };
+  }
+  return { last: first, pageID: context.take(pageCount), pageCount };
+}
+
+function pagesOf(node: TreeNode, start: number, end: number, pageBytes: number): number {
+  return Math.ceil(bytesOf(node, start, end) / pageBytes);
+}
+
+/** Bytes of a page with entries [start, end). */
+function bytesOf(node: TreeNode, start: number, end: number): number {
+  let bytes = PAGE_HEADER_BYTES;
+  for (let i = start; i < end; i++) bytes += node.entryBytesAt(i);
+  return bytes;
 }
 
 function giveUpOrigin(node: TreeNode, context: SpillContext): void {

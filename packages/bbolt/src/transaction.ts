@@ -38,6 +38,7 @@ export interface WriterHost {
   readonly stream: PageStream;
   assertOpen(): void;
   takePages(pageCount: number, writer: NextState): number;
+  takeRow(pageCount: number, writer: NextState): number | undefined;
   giveUpPages(firstPageID: number, pageCount: number, txid: number): void;
   slices(): Slices;
   /** Makes the state durable and current. */
@@ -214,6 +215,7 @@ export class Writer implements WriteTransaction, TreeContext {
         pageBytes: this.store.pageBytes,
         slices: host.slices(),
         take: (pageCount) => host.takePages(pageCount, state),
+        takeRow: (pageCount) => host.takeRow(pageCount, state),
         giveUp: (firstPageID, pageCount) => this.giveUp(firstPageID, pageCount),
         add: (page) => state.pages.push(page),
         stream: host.stream,
