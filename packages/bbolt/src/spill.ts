@@ -196,9 +196,10 @@ async function writeNode(
   if (whole.isLeaf && whole.endsInRun) {
     // Of new entries at the end of a bucket only the last page is likely to be needed soon: by the
     // next commit. The others are read again if somebody asks for them.
-    for (let last = ends.length - 1; next < last;) {
+    const { stream } = context;
+    const last = ends.length - 1;
+    while (next < last) {
       const part = streamedPart(whole, ends, next, start, context);
-      const { stream } = context;
       const isStreamed = stream.takes(part.pageCount);
       if (isStreamed && !stream.hasRoom(part.pageCount)) await stream.turn();
       const room = isStreamed ? stream.room(part.pageID, part.pageCount) : undefined;
