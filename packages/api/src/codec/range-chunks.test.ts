@@ -60,4 +60,32 @@ describe("RangeChunks", () => {
     expect(Math.max(...lengths)).toBeLessThanOrEqual(64 * 1024);
     expect(lengths.length).toBeLessThan(50);
   });
+
+  test("recycle() hands on the memory of that list's chunks, and no other", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(2000), fc.boolean(), fc.nat(5)), { minLength: 5, maxLength: 15 }),
+        (lists) => {
+          let alive: { chunks: readonly Uint8Array[]; copy: Uint8Array }[] = [];
+          lists.forEach(([records, isRecycled, which], i) => {
+            const list = new RangeChunks();
+            for (let k = 0; k < records; k++) {
+              const record = new Uint8Array(150).fill(i + 1);
+              list.addStored(record, 0, record.length);
+            }
+            const { chunks, recycle } = list.finish({ ...header, revision: i }, true, records);
+            alive.push({ chunks, copy: concatBytes(chunks) });
+            const given = isRecycled ? alive[which] : undefined;
+            if (given !== undefined) {
+              for (const chunk of given.chunks) recycle?.(chunk);
+              alive = alive.filter((one) => one !== given);
+            }
+            for (const one of alive)
+              expect(equalBytes(concatBytes(one.chunks), one.copy)).toBe(true);
+          });
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
 });

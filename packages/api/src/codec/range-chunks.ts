@@ -29,6 +29,25 @@ const VALUE_FIELD = 5;
 export interface EncodedChunks {
   readonly bytes: number;
   readonly chunks: readonly Uint8Array[];
+  /** Takes back a chunk of which nobody has a view any more, to be used again. */
+  readonly recycle?: ((chunk: Uint8Array) => void) | undefined;
+}
+
+/** Chunks of the largest size that are of no more use where they were; a MiB at most. */
+const spareChunks: Uint8Array[] = [];
+const SPARE_CHUNKS_MAX = 16;
+/** The memory of chunks that are in use: other parts of a message lie in memory of others. */
+const lentMemory = new WeakSet<ArrayBufferLike>();
+
+function largestChunk(): Uint8Array {
+  const chunk = spareChunks.pop() ?? new Uint8Array(CHUNK_BYTES_MAX);
+  lentMemory.add(chunk.buffer);
+  return chunk;
+}
+
+function recycle({ buffer }: Uint8Array): void {
+  if (!lentMemory.delete(buffer) || spareChunks.length >= SPARE_CHUNKS_MAX) return;
+  spareChunks.push(new Uint8Array(buffer));
 }
 
 /** The pairs of one response. */
@@ -37,7 +56,7 @@ export class RangeChunks {
   pairs = 0;
   #bytes = 0;
   #chunks: Uint8Array[] = [];
-  #chunk = new Uint8Array(CHUNK_BYTES_MIN);
+  #chunk: Uint8Array = new Uint8Array(CHUNK_BYTES_MIN);
   #used = 0;
 
   /** Adds the record at [start, end) of `source`, a KeyValue as stored. */
@@ -85,7 +104,7 @@ export class RangeChunks {
     const bytes = head.length + this.#bytes + tail.length;
     if (head.length > 0) chunks.unshift(head.finish());
     if (tail.length > 0) chunks.push(tail.finish());
-    return { bytes, chunks };
+    return { bytes, chunks, recycle };
   }
 
   /** Makes room for a pair of `length` bytes in one piece and writes what stands before it. */
@@ -93,8 +112,7 @@ export class RangeChunks {
     const needed = 1 + varintLength(length) + length;
     if (this.#used + needed > this.#chunk.length) {
       this.#closeChunk();
-      const next = Math.min(CHUNK_BYTES_MAX, this.#chunk.length * 2);
-      this.#chunk = new Uint8Array(Math.max(next, needed));
+      this.#chunk = this.#nextChunk(needed);
     }
     const chunk = this.#chunk;
     let at = this.#used;
@@ -110,9 +128,17 @@ export class RangeChunks {
     this.pairs++;
   }
 
+  #nextChunk(bytesMin: number): Uint8Array {
+    const next = Math.max(bytesMin, Math.min(CHUNK_BYTES_MAX, this.#chunk.length * 2));
+    const isLent =
+      bytesMin <= CHUNK_BYTES_MAX && (spareChunks.length > 0 || next === CHUNK_BYTES_MAX);
+    return isLent ? largestChunk() : new Uint8Array(next);
+  }
+
   #append(source: Uint8Array, start: number, end: number): void {
     invariant(this.#used + end - start <= this.#chunk.length, () => "RangeChunks: no room");
-    this.#chunk.set(source.subarray(start, end), this.#used);
+    const isWhole = start === 0 && end === source.length;
+    this.#chunk.set(isWhole ? source : source.subarray(start, end), this.#used);
     this.#used += end - start;
   }
 

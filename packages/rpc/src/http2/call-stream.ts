@@ -67,7 +67,7 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
   #headersSent = false;
   #failure: { readonly code: GrpcCode; readonly message: string } | undefined;
   /** What is left of an encoded message; the queue is fed from it as it empties. */
-  #rest: { readonly chunks: readonly Uint8Array[]; next: number } | undefined;
+  #rest: { readonly message: EncodedChunks; next: number; recycled: number } | undefined;
   #endsAfterRest = false;
   #forgetDeadline: (() => void) | undefined;
 
@@ -254,9 +254,10 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
     byteCounters?.sent(message.bytes);
     if (this.#encoding === "identity" && message.bytes <= FED_BYTES && this.mayWrite) {
       this.#writeChunks(message.chunks);
+      if (message.recycle !== undefined) message.chunks.forEach(message.recycle);
     } else if (this.#encoding === "identity") {
       this.enqueue(framePrefix(message));
-      this.#rest = { chunks: message.chunks, next: 0 };
+      this.#rest = { message, next: 0, recycled: 0 };
       this.#feed();
     } else this.enqueue(frameOf(deflateMessage(concatBytes(message.chunks)), true));
     return !this.isBehind(sendHighWaterBytes);
@@ -266,9 +267,13 @@ export class CallStream extends FrameStream implements CallSink<unknown> {
   #feed(): void {
     const rest = this.#rest;
     if (rest === undefined) return;
-    while (rest.next < rest.chunks.length) {
+    const { chunks, recycle } = rest.message;
+    while (rest.next < chunks.length) {
       if (this.isBehind(FED_BYTES)) return;
-      this.enqueue(rest.chunks[rest.next++]!);
+      this.enqueue(chunks[rest.next++]!);
+      if (recycle === undefined || this.queuedBytes > 0 || this.isClosed) continue;
+      // What has left the queue was copied.
+      while (rest.recycled < rest.next) recycle(chunks[rest.recycled++]!);
     }
     this.#rest = undefined;
     if (this.#endsAfterRest) this.endWhenSent();

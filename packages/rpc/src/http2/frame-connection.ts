@@ -73,12 +73,13 @@ import {
   HTTP2_STREAM_BYTES,
   HTTP2_STREAM_WINDOW_BYTES,
 } from "./limits.ts";
+import type { LargeOutputs } from "./large-outputs.ts";
 import { RateBudget } from "./rate-budget.ts";
 import { HeadCache, areTrailersValid } from "./request-head.ts";
 import type { CallHead, RequestHead } from "./request-head.ts";
 import { StreamTable } from "./stream-table.ts";
 
-/** Output buffers larger than this are let go after a flush. */
+/** Outputs larger than this are not kept by a connection after a flush. */
 const OUTPUT_KEPT_BYTES = 256 * 1024;
 const OUTPUT_FIRST_BYTES = 1024;
 const PING_BYTES = 8;
@@ -96,6 +97,7 @@ export interface ConnectionEnvironment extends CallEnvironment {
   readonly headerListBytesMax: number;
   readonly connectionMemoryBytesMax: number;
   readonly memory: MemoryBudget;
+  readonly outputs: LargeOutputs;
   nowMs(): number;
   setTimer(delayMs: number, run: () => void): Timer;
   /** Calls `connection.endTurn` soon. */
@@ -931,8 +933,13 @@ export class FrameConnection implements BatchConnection {
       output.reset();
       return;
     }
-    this.output = this.#spare ?? new WireWriter(OUTPUT_FIRST_BYTES);
-    this.#spare = undefined;
+    if (output.length > HTTP2_FLUSH_BYTES && this.#copiesWrites) {
+      // More is to come: it would grow to the same size.
+      this.output = this.#environment.outputs.take();
+    } else {
+      this.output = this.#spare ?? new WireWriter(OUTPUT_FIRST_BYTES);
+      this.#spare = undefined;
+    }
     this.#leaving.push(output);
     if (this.#writes === this.#writesDone) this.#lastWriteDoneMs = this.#now;
     this.#writes++;
@@ -951,6 +958,7 @@ export class FrameConnection implements BatchConnection {
     this.#lastWriteDoneMs = this.#environment.nowMs();
     const output = this.#leaving.shift();
     if (output === undefined || !this.#copiesWrites || this.#isDone) return;
+    if (this.#environment.outputs.takeBack(output)) return;
     if (output.capacity > OUTPUT_KEPT_BYTES) return;
     output.reset();
     this.#spare = output;

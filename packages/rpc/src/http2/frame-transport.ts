@@ -26,6 +26,7 @@ import {
 import type { RpcServerTransport, TransportOptions } from "../server/transport.ts";
 import { FrameConnection } from "./frame-connection.ts";
 import type { ConnectionEnvironment } from "./frame-connection.ts";
+import { LargeOutputs } from "./large-outputs.ts";
 import { HTTP2_SWEEP_INTERVAL_MS } from "./limits.ts";
 
 export class FrameTransport implements RpcServerTransport {
@@ -65,6 +66,7 @@ export class FrameTransport implements RpcServerTransport {
       concurrentStreamsMax: options.concurrentStreamsMax ?? CONCURRENT_STREAMS_MAX,
       headerListBytesMax: options.headerListBytesMax ?? HEADER_LIST_BYTES_MAX,
       connectionMemoryBytesMax: options.connectionMemoryBytesMax ?? CONNECTION_MEMORY_BYTES_MAX,
+      outputs: new LargeOutputs(),
       memory: new MemoryBudget(options.memoryBytesMax ?? MEMORY_BYTES_MAX),
       nowMs: () => clock.monotonicMs(),
       setTimer: (delayMs, run) => clock.setTimer(delayMs, run),

@@ -37,6 +37,8 @@ export const HTTP2_GOAWAY_LINGER_MS = 200;
 export const HTTP2_SWEEP_INTERVAL_MS = 5_000;
 /** Distinct request heads that a connection remembers decoded. */
 export const HTTP2_HEADS_MAX = 8;
+/** Outputs of about 96 KiB that are kept for connections in the middle of long answers. */
+export const HTTP2_LARGE_OUTPUTS_MAX = 32;
 /** Header blocks a connection knows as those of calls that come in batches, and their length. */
 export const HTTP2_BATCHED_BLOCKS_MAX = 4;
 export const HTTP2_BATCHED_BLOCK_BYTES_MAX = 512;
