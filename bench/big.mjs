@@ -165,9 +165,9 @@ const keyAt = (i) => `${PREFIX}${String(i).padStart(8, "0")}`;
 function costs(keys) {
   const at = { connections: 10, streams: 10, secondsMax: 8, ...values, keys };
   return {
-    put: { ...at, kind: "put", requests: 10_000 },
-    "linearizable get": { ...at, kind: "get", requests: 20_000 },
-    "range of 100": { ...at, kind: "range", limit: 100, requests: 1000 },
+    put: { ...at, kind: "put", requests: 5000 },
+    "linearizable get": { ...at, kind: "get", requests: 10_000 },
+    "range of 100": { ...at, kind: "range", limit: 100, requests: 500 },
   };
 }
 

@@ -5,12 +5,13 @@
  * after a write workload the revision says whether everything acknowledged was stored. The
  * reference is the `etcd` built by tests/conformance/run.
  *
- *   npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--results FILE] [--write FILE]
+ *   npm run bench -- [--rounds N] [--only NAME] [--kind KIND] [--quick] [--keys N] [--results FILE] [--write FILE]
  *
- * `--only` takes a part of names, of workloads or "kill -9", "startup", "big store", "official"; `--results` keeps what was measured in FILE, with what is there
- * from earlier runs, so that a long run can be done in pieces; `--write` puts the table and the
- * plot beside it into FILE. BENCH_NODE_FLAGS are given to our members, which are then ended in
- * peace, so that profiles get written.
+ * `--only` takes a part of names, of workloads or "kill -9", "startup", "big store", "official"; of
+ * those, which compare no rounds, `--kind` measures "reference" or "etcd-ts" alone. `--results`
+ * keeps what was measured in FILE, with what is there from earlier runs, so that a long run can be
+ * done in pieces; `--write` puts the table and the plot beside it into FILE. BENCH_NODE_FLAGS are
+ * given to our members, which are then ended in peace, so that profiles get written.
  */
 import { spawn, spawnSync } from "node:child_process";
 import {
@@ -38,7 +39,7 @@ const KINDS = ["reference", "etcd-ts"];
 
 function parseOptions(words) {
   const found = { rounds: 5, quick: false, keys: 1_000_000 };
-  for (const name of ["only", "results", "write"]) found[name] = undefined;
+  for (const name of ["only", "kind", "results", "write"]) found[name] = undefined;
   for (let i = 0; i < words.length; i++) {
     const name = words[i].replace(/^--/, "");
     if (name === "quick") {
@@ -50,7 +51,7 @@ function parseOptions(words) {
       found[name] = name === "rounds" || name === "keys" ? Number(word) : word;
     } else {
       console.error(
-        "usage: npm run bench -- [--rounds N] [--only NAME] [--quick] [--keys N] [--results FILE] [--write FILE]",
+        "usage: npm run bench -- [--rounds N] [--only NAME] [--kind KIND] [--quick] [--keys N] [--results FILE] [--write FILE]",
       );
       process.exit(2);
     }
@@ -142,6 +143,7 @@ function describe({ name, wanted, ratio, reference, "etcd-ts": ours }) {
   return `${name}: reference ${side(reference)}; ours ${side(ours)}; ratio ${ratio.toFixed(2)}${goal}`;
 }
 
+const isWantedKind = (kind) => options.kind === undefined || kind === options.kind;
 const isWanted = (name) => options.only === undefined || name.includes(options.only);
 
 async function measureBed(bedName, rows) {
@@ -174,7 +176,7 @@ async function main() {
     throw new Error("the reference is not built: run tests/conformance/run once");
   }
   const { rows, facts, commands } = earlierResults();
-  const context = { load, scratch, options, kinds: KINDS };
+  const context = { load, scratch, options, kinds: KINDS.filter(isWantedKind) };
   /** Measures what is not a workload; its facts are known by the name of the group. */
   const measureGroup = async (group, measureIt) => {
     if (!isWanted(group)) return;
@@ -211,7 +213,7 @@ function earlierResults() {
   const { rows, facts, commands } = JSON.parse(readFileSync(results, "utf8"));
   return {
     rows: rows.filter(({ name }) => !isWanted(name)),
-    facts: facts.filter(({ group }) => !isWanted(group)),
+    facts: facts.filter(({ group, kind }) => !isWanted(group) || !isWantedKind(kind)),
     commands,
   };
 }

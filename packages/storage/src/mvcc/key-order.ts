@@ -9,6 +9,7 @@
  */
 
 import type { Slice } from "../backend/slice.ts";
+import { WORD_BYTES } from "./key-table.ts";
 import type { KeyTable } from "./key-table.ts";
 
 /** Sorted in one go: some milliseconds. */
@@ -20,12 +21,12 @@ const POSITIONS = 2 ** 20;
 /** Ties up to this many are put in order by insertion. */
 const FEW_KEYS = 12;
 
-/** Bytes of a key in one number, in base 257 because a key may end: below 2 ** 25. */
-const WORD_BYTES = 3;
 const DIGIT_BITS = 13;
 const DIGITS = 1 << DIGIT_BITS;
 /** Two for each of the two words. */
 const PASSES = 4;
+/** Looked at without a look at the clock: half a millisecond. */
+const STEP_KEYS = 4096;
 
 /** Keys `[from, to)` of the slots to sort; they share `depth` bytes. */
 interface Part {
@@ -70,18 +71,18 @@ async function sortByHeads(
   parts: Part[],
   slice: Slice,
 ): Promise<void> {
-  let shared = Infinity;
-  for (let i = from + 1; i < to && shared > depth; i++) {
-    shared = table.sharedPrefix(slots[from]!, slots[i]!, depth, shared);
-    if (slice.isOver()) await slice.pause();
-  }
   let heads = headsOf(to - from);
   heads.slots.set(slots.subarray(from, to));
-  for (let i = 0; i < heads.slots.length; i++) {
-    const slot = heads.slots[i]!;
-    heads.high[i] = table.head(slot, shared, WORD_BYTES);
-    heads.low[i] = table.head(slot, shared + WORD_BYTES, WORD_BYTES);
-    if (slice.isOver()) await slice.pause();
+  let shared = Infinity;
+  for (let at = 0; at < heads.slots.length && shared > depth; at += STEP_KEYS) {
+    const end = Math.min(at + STEP_KEYS, heads.slots.length);
+    shared = table.sharedByAll(heads.slots, at, end, depth, shared);
+    if (slice.isOver(STEP_KEYS)) await slice.pause();
+  }
+  for (let at = 0; at < heads.slots.length; at += STEP_KEYS) {
+    const end = Math.min(at + STEP_KEYS, heads.slots.length);
+    table.readHeads(heads.slots, at, end, shared, heads.high, heads.low);
+    if (slice.isOver(STEP_KEYS)) await slice.pause();
   }
   let spare = headsOf(to - from);
   for (let pass = 0; pass < PASSES; pass++) {
@@ -109,24 +110,37 @@ async function sortByDigit(
   const words = pass < PASSES / 2 ? heads.low : heads.high;
   const shift = (pass % (PASSES / 2)) * DIGIT_BITS;
   const next = new Uint32Array(DIGITS);
-  for (let i = 0; i < words.length; i++) {
-    next[(words[i]! >>> shift) & (DIGITS - 1)]!++;
-    if (slice.isOver()) await slice.pause();
-  }
+  for (let i = 0; i < words.length; i++) next[(words[i]! >>> shift) & (DIGITS - 1)]!++;
+  if (slice.isOver(words.length)) await slice.pause();
   if (next[(words[0]! >>> shift) & (DIGITS - 1)] === words.length) return false;
   for (let digit = 0, start = 0; digit < DIGITS; digit++) {
     const count = next[digit]!;
     next[digit] = start;
     start += count;
   }
-  for (let i = 0; i < words.length; i++) {
-    const at = next[(words[i]! >>> shift) & (DIGITS - 1)]!++;
-    into.slots[at] = heads.slots[i]!;
-    into.high[at] = heads.high[i]!;
-    into.low[at] = heads.low[i]!;
-    if (slice.isOver()) await slice.pause();
+  for (let at = 0; at < words.length; at += STEP_KEYS) {
+    move(heads, into, words, shift, next, at, Math.min(at + STEP_KEYS, words.length));
+    if (slice.isOver(STEP_KEYS)) await slice.pause();
   }
   return true;
+}
+
+function move(
+  heads: Heads,
+  into: Heads,
+  words: Uint32Array,
+  shift: number,
+  next: Uint32Array,
+  from: number,
+  end: number,
+): void {
+  const { slots, high, low } = heads;
+  for (let i = from; i < end; i++) {
+    const at = next[(words[i]! >>> shift) & (DIGITS - 1)]!++;
+    into.slots[at] = slots[i]!;
+    into.high[at] = high[i]!;
+    into.low[at] = low[i]!;
+  }
 }
 
 function sortRun(
@@ -146,7 +160,7 @@ function sortRun(
   }
   const heads = new Float64Array(to - from);
   for (let i = 0; i < heads.length; i++) {
-    heads[i] = table.head(slots[from + i]!, shared, HEAD_BYTES) * POSITIONS + i;
+    heads[i] = table.head(slots[from + i]!, shared) * POSITIONS + i;
   }
   heads.sort();
   const before = slots.slice(from, to);

@@ -39,6 +39,9 @@ const SHARD_BITS = 8;
 const SHARD_PLACES_MIN = 16;
 const FULL_SHARE = 0.7;
 
+/** Digits in one word, in base 257 because a key may end: below 2 ** 25. */
+export const WORD_BYTES = 3;
+
 const DEFAULT_HASH_KEY: HashKey = { low: 0x9e3779b9, high: 0x7f4a7c15 };
 
 interface Chunk {
@@ -266,17 +269,53 @@ export class KeyTable {
     return this.#arena.chunkOf(address)[this.#arena.startOf(address) + depth]! + 1;
   }
 
-  /** `bytes` digits, at most 6, from `depth` on as one number to base 257: in the order of keys. */
-  head(slot: number, depth: number, bytes: number): number {
+  /** Four digits from `depth` on as one number to base 257: in the order of keys. */
+  head(slot: number, depth: number): number {
     const length = this.#lengthOf(slot);
     const address = this.#addressOf(slot);
     const chunk = this.#arena.chunkOf(address);
     const start = this.#arena.startOf(address);
     let head = 0;
-    for (let i = depth; i < depth + bytes; i++) {
+    for (let i = depth; i < depth + 4; i++) {
       head = head * 257 + (i < length ? chunk[start + i]! + 1 : 0);
     }
     return head;
+  }
+
+  /** How far the keys of `slots[from, to)`, which share `depth` bytes, are the same; at most `max`. */
+  sharedByAll(slots: Uint32Array, from: number, to: number, depth: number, max: number): number {
+    let shared = max;
+    for (let i = from; i < to && shared > depth; i++) {
+      shared = this.sharedPrefix(slots[0]!, slots[i]!, depth, shared);
+    }
+    return shared;
+  }
+
+  /** For each of `slots[from, to)` two words of the digits from `depth` on. */
+  readHeads(
+    slots: Uint32Array,
+    from: number,
+    to: number,
+    depth: number,
+    high: Uint32Array,
+    low: Uint32Array,
+  ): void {
+    for (let i = from; i < to; i++) {
+      const slot = slots[i]!;
+      const address = this.#addressOf(slot);
+      const chunk = this.#arena.chunkOf(address);
+      const start = this.#arena.startOf(address);
+      const end = start + this.#lengthOf(slot);
+      let at = start + depth;
+      let word = 0;
+      for (let k = 0; k < WORD_BYTES; k++, at++)
+        word = word * 257 + (at < end ? chunk[at]! + 1 : 0);
+      high[i] = word;
+      word = 0;
+      for (let k = 0; k < WORD_BYTES; k++, at++)
+        word = word * 257 + (at < end ? chunk[at]! + 1 : 0);
+      low[i] = word;
+    }
   }
 
   /** Moves the key's bytes together with others' if it is one of few left where it is. */
