@@ -3,6 +3,7 @@
 export * from "./server-api.ts";
 export * from "./server.ts";
 export * from "./txn/checks.ts";
+export { isReadOnlyTxn } from "./txn/execute.ts";
 export type { AuthOperation, AuthResult } from "./auth/auth-store.ts";
 export * from "./auth/ports.ts";
 export { BootstrapError, dataPaths } from "./bootstrap.ts";

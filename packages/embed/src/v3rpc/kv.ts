@@ -4,7 +4,15 @@
  */
 
 import { encodeTxnInChunks, isLongTxnResponse, KV, rpcErrorFrom } from "@etcd-ts/api";
-import type { RangeRequest, RangeResponse, TxnResponse } from "@etcd-ts/api";
+import type {
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  ResponseOp,
+  TxnRequest,
+  TxnResponse,
+} from "@etcd-ts/api";
 import { yieldTurn } from "@etcd-ts/base";
 import type { Clock, EtcdError } from "@etcd-ts/base";
 import {
@@ -12,6 +20,8 @@ import {
   checkPutRequest,
   checkRangeRequest,
   checkTxnRequest,
+  INTERNAL_CONTEXT,
+  isReadOnlyTxn,
 } from "@etcd-ts/etcdserver";
 import type { Completion, EncodedRangeResponse } from "@etcd-ts/etcdserver";
 import type { UnaryCall, UnaryHandler } from "@etcd-ts/rpc";
@@ -19,6 +29,7 @@ import type { UnaryCall, UnaryHandler } from "@etcd-ts/rpc";
 import { GetBatch } from "./get-batch.ts";
 import { contextOf } from "./headers.ts";
 import type { ServiceParts } from "./parts.ts";
+import { WriteBatch } from "./write-batch.ts";
 
 export function registerKV(parts: ServiceParts): void {
   const { table, server, config, clock } = parts;
@@ -31,21 +42,55 @@ export function registerKV(parts: ServiceParts): void {
   };
   const gets = new GetBatch(server, config.warningUnaryRequestDurationMs);
   table.unary(KV.Range, range, gets);
-  table.unary(KV.Put, (request, call) => {
+  const slowMs = config.warningUnaryRequestDurationMs;
+  const puts = new WriteBatch<PutRequest, PutResponse>({
+    method: KV.Put,
+    clock,
+    slowMs,
+    isUnusual: (request) => checkPutRequest(request) !== undefined,
+    write: (request, done) => server.put(request, INTERNAL_CONTEXT, done),
+    isLong: ({ prevKV }) => prevKV !== undefined,
+    answer,
+  });
+  const put: UnaryHandler<PutRequest, PutResponse> = (request, call) => {
     if (refuse(call, checkPutRequest(request))) return;
     server.put(request, contextOf(call), answer(call));
-  });
+  };
+  table.unary(KV.Put, put, puts);
   table.unary(KV.DeleteRange, (request, call) => {
     if (refuse(call, checkDeleteRangeRequest(request))) return;
     server.deleteRange(request, contextOf(call), answer(call));
   });
-  table.unary(KV.Txn, (request, call) => {
+  const txns = new WriteBatch<TxnRequest, TxnResponse>({
+    method: KV.Txn,
+    clock,
+    slowMs,
+    isUnusual: (request) =>
+      isReadOnlyTxn(request) || checkTxnRequest(request, config.txnOpsMax) !== undefined,
+    write: (request, done) => server.txn(request, INTERNAL_CONTEXT, done),
+    isLong: ({ responses }) => responses.some(hasPairs),
+    answer: (call) => answerTxn(call, clock),
+  });
+  const txn: UnaryHandler<TxnRequest, TxnResponse> = (request, call) => {
     if (refuse(call, checkTxnRequest(request, config.txnOpsMax))) return;
     server.txn(request, contextOf(call), answerTxn(call, clock));
-  });
+  };
+  table.unary(KV.Txn, txn, txns);
   table.unary(KV.Compact, (request, call) => {
     server.compact(request, contextOf(call), answer(call));
   });
+}
+
+/** Whether it may hold more than a few numbers. */
+function hasPairs(op: ResponseOp): boolean {
+  switch (op.kind) {
+    case "put":
+      return op.put.prevKV !== undefined;
+    case "deleteRange":
+      return op.deleteRange.prevKVs.length > 0;
+    default:
+      return op.kind !== "none";
+  }
 }
 
 /** Fails the call if there is a reason to; whether it did. */
