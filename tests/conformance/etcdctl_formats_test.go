@@ -251,6 +251,7 @@ func TestEtcdctlEveryFormat(t *testing.T) {
 			t.Run(side.name, func(t *testing.T) {
 				t.Parallel()
 				f := &formatRun{t: t, path: side.path, m: newMember(t, side.kind, t.TempDir())}
+				f.m.settle("127.0.0.1")
 				for _, part := range parts {
 					part(f)
 				}
@@ -278,6 +279,9 @@ var leaderTerm = regexp.MustCompile(`"raft_term":\d+|\x20[\x01-\x7f]\n\n= 0`)
 // At a cluster of three: what --cluster finds, and what changes the leader.
 func TestEtcdctlClusterFormats(t *testing.T) {
 	c := newCluster(t, reference, reference, reference)
+	for _, m := range c.members {
+		m.settle("127.0.0.1")
+	}
 	var told [2]string
 	var sides [2]*formatRun
 	for i, path := range []string{program(t, "etcdctl"), oursCtl(t)} {

@@ -38,6 +38,7 @@ func sameOutput(t *testing.T, commands func(*ctl)) {
 	var texts [2]string
 	for i, path := range []string{program(t, "etcdctl"), oursCtl(t)} {
 		c := &ctl{t: t, version: "3.6", path: path, m: newMember(t, reference, t.TempDir()), patience: 3 * time.Second}
+		c.m.settle("127.0.0.1")
 		commands(c)
 		texts[i] = c.text.String()
 		c.m.stop()

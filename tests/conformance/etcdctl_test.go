@@ -43,7 +43,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`HOST, \d+`), "HOST, N"},
 	{regexp.MustCompile(`remaining\(\d+s\)`), "remaining"},
 	{regexp.MustCompile(`[0-9.]+ [kM]B`), "SIZE"},
-	{regexp.MustCompile(`\b\d+%`), "PERCENT"},
+	{regexp.MustCompile(` *\b\d+%`), " PERCENT"},
 }
 
 func (c *ctl) normalized(text string) string {
@@ -92,6 +92,7 @@ func TestEtcdctl(t *testing.T) {
 			var texts [2]string
 			for i, k := range []kind{reference, ours} {
 				c := &ctl{t: t, version: version, path: path, m: newMember(t, k, t.TempDir()), patience: 700 * time.Millisecond}
+				c.m.settle("127.0.0.1")
 				c.everything()
 				texts[i] = c.text.String()
 				c.m.stop()

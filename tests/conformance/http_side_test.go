@@ -131,6 +131,8 @@ func TestHTTPSide(t *testing.T) {
 	for name, more := range flags {
 		theirs := newMember(t, reference, t.TempDir(), more...)
 		own := newMember(t, ours, t.TempDir(), more...)
+		theirs.settle("good.example")
+		own.settle("good.example")
 		for what, request := range requests {
 			want, got := said(rawAnswer(t, theirs.client, request)), said(rawAnswer(t, own.client, request))
 			if what == "no such version" && want == "" || what == "no URL" && strings.HasPrefix(got, "421") {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +119,27 @@ func newMember(t testing.TB, k kind, dataDir string, flags ...string) *member {
 	m.start()
 	t.Cleanup(func() { m.kill() })
 	return m
+}
+
+// settle waits until a member of 3.6 has said which version its cluster and its files are of, which
+// it finds out after it began to serve. It is asked by the name of a host that it listens to.
+func (m *member) settle(host string) {
+	m.t.Helper()
+	request, err := http.NewRequest("GET", m.client+"/version", nil)
+	must(m.t, err)
+	request.Host = host
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			body, _ := io.ReadAll(response.Body)
+			response.Body.Close()
+			if strings.Contains(string(body), `"storage":"3.6.0"`) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("%s never told its versions", m.kind)
+		}
+	}
 }
 
 func (m *member) start() {

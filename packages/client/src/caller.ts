@@ -31,6 +31,11 @@ const RETRY_PAUSE_MIN_MS = 10;
 const RETRY_PAUSE_MAX_MS = 500;
 /** New tokens one call asks for, before it fails with what the server says to them. */
 const TOKENS_PER_CALL_MAX = 3;
+/**
+ * New tokens one call asks for because users or roles changed since the last one: each change may
+ * come between a login and the call. As etcd's own client.
+ */
+const TOKENS_OUTDATED_MAX = 100;
 const LOGIN_TIMEOUT_MS = 10_000;
 
 export class Caller {
@@ -69,9 +74,11 @@ export class Caller {
       } catch (error) {
         failure = options.signal?.aborted === true ? aborted(options.signal) : typedError(error);
       }
-      if (this.isTokenRefused(failure) && tokens < TOKENS_PER_CALL_MAX) {
-        tokens++;
+      if (this.isTokenRefused(failure) && tokens < tokensMax(failure)) {
         this.forgetToken(token);
+        if (tokens++ > 0) {
+          await pause(retryPauseMs(tokens - 2), deadlineMs, options.signal, failure);
+        }
         continue;
       }
       this.noteFailure(connection, failure);
@@ -201,6 +208,10 @@ export class Caller {
       `trying to send message larger than max (${writer.length} vs. ${bytesMax})`,
     );
   }
+}
+
+function tokensMax({ code }: RpcError): number {
+  return code === "AUTH_OLD_REVISION" ? TOKENS_OUTDATED_MAX : TOKENS_PER_CALL_MAX;
 }
 
 function retryPauseMs(attempts: number): number {
