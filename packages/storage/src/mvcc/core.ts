@@ -21,7 +21,7 @@ import { keyAfter, keyRangeFrom } from "./key-range.ts";
 import type { KeyRange } from "./key-range.ts";
 import type { MvccMetrics } from "./metrics.ts";
 import { RevisionPins } from "./revision-pins.ts";
-import { isRecordOf, StoredKeyValue, withoutValue } from "./stored-key-value.ts";
+import { isRecordOf, isStoredOf, StoredKeyValue, withoutValue } from "./stored-key-value.ts";
 import type { KeyState, LeaseBook, RangeOptions, RangeResult } from "./types.ts";
 
 /** The compact revision of a store nothing was ever compacted in; etcd reports it like that. */
@@ -127,6 +127,19 @@ export class MvccCore {
   /** One key at the current revision, straight into a response. */
   writeOne(writer: WireWriter, bytes: Uint8Array, start: number, end: number): void {
     this.metrics.rangeTotal.inc();
+    const slot = this.index.candidate(bytes, start, end);
+    const found = slot === NO_SLOT ? undefined : this.locate(slot, this.currentRevision);
+    // The record tells whose it is, and is needed anyway; the key in the index is far from it.
+    const stored =
+      found === undefined || found.isTombstone
+        ? undefined
+        : this.backend.record(slot, found.main, found.sub);
+    if (stored !== undefined && isStoredOf(stored, bytes, start, end)) {
+      writeOnlyPair(writer, stored);
+    } else if (slot !== NO_SLOT) this.#writeFound(writer, bytes, start, end);
+  }
+
+  #writeFound(writer: WireWriter, bytes: Uint8Array, start: number, end: number): void {
     const slot = this.index.find(bytes, start, end);
     const found = slot === NO_SLOT ? undefined : this.locate(slot, this.currentRevision);
     if (found === undefined || found.isTombstone) return;

@@ -87,6 +87,14 @@ export class KeyIndex {
     return this.#table.find(this.#table.hashOf(key, start, end), key, start, end);
   }
 
+  /**
+   * As `find` without looking at the key: the slot is that of `bytes[start, end)` or, seldom, of
+   * another key, which the caller has to find out. `NO_SLOT` is certain.
+   */
+  candidate(bytes: Uint8Array, start: number, end: number): number {
+    return this.#table.candidate(this.#table.hashOf(bytes, start, end));
+  }
+
   /** A copy of the key. */
   keyOf(slot: number): Uint8Array {
     return this.#table.keyOf(slot);

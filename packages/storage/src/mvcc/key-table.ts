@@ -100,6 +100,16 @@ export class KeyTable {
     return NO_SLOT;
   }
 
+  /** The slot of some key with `hash`, mostly the only one; `NO_SLOT` if there is none. */
+  candidate(hash: number): number {
+    const { places } = this.#shardOf(hash);
+    const mask = places.length - 1;
+    for (let at = placeOf(hash, mask); places[at] !== 0; at = (at + 2) & mask) {
+      if (places[at + 1] === hash) return places[at]! - 1;
+    }
+    return NO_SLOT;
+  }
+
   /** Takes in a key that is not there. */
   add(
     hash: number,

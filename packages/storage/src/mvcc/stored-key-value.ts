@@ -281,6 +281,34 @@ export function isRecordOf(index: KeyIndex, slot: number, stored: Uint8Array): b
   return index.isKey(slot, stored, span.start, span.end);
 }
 
+/** Whether a stored record begins with the key `bytes[start, end)`. */
+export function isStoredOf(
+  stored: Uint8Array,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  const length = end - start;
+  // Tag and length take two bytes or, of longer keys, more.
+  if (length >= 0x80) {
+    const span = leadingKey(stored);
+    if (span === undefined || span.end - span.start !== length) return false;
+    return isSame(stored, span.start, bytes, start, end);
+  }
+  return stored[0] === KEY_TAG && stored[1] === length && isSame(stored, 2, bytes, start, end);
+}
+
+function isSame(
+  stored: Uint8Array,
+  from: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  for (let i = start, at = from; i < end; i++, at++) if (stored[at] !== bytes[i]) return false;
+  return true;
+}
+
 /** What a deletion shows of its key. */
 export function deletedKeyValue(key: Uint8Array, modRevision: number): KeyValue {
   return {
