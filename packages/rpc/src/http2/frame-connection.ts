@@ -1,6 +1,7 @@
 /**
- * One HTTP/2 connection: cuts what the socket gives into frames, keeps the state RFC 9113 asks
- * for, and gathers what goes out.
+ * One HTTP/2 connection: looks at each frame and keeps the state RFC 9113 asks for. Frames that
+ * are cut are put together by `FrameCutter`, what goes out is with `ConnectionOutput`, and calls
+ * without a stream are with `BatchedCalls`.
  *
  * All frames of a read are handled in one pass, and what a turn produces leaves in one write.
  *
@@ -13,12 +14,11 @@
  * Longer than most files here: frame handlers share the state, and are read together.
  */
 
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { GRPC_CODES, RpcError } from "@etcd-ts/api";
-import { invariant, WireWriter } from "@etcd-ts/base";
-import type { Logger, Timer } from "@etcd-ts/base";
+import { invariant } from "@etcd-ts/base";
+import type { Logger, Timer, WireWriter } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
 import { messageEncoding, unknownEncoding } from "../grpc/compression.ts";
@@ -32,6 +32,10 @@ import type { BatchConnection } from "./batched-calls.ts";
 import { CallStream } from "./call-stream.ts";
 import type { CallEnvironment } from "./call-stream.ts";
 import { ClosedStreams } from "./closed-streams.ts";
+import { ConnectionOutput } from "./connection-output.ts";
+import type { OutputEnvironment } from "./connection-output.ts";
+import { FrameCutter } from "./frame-cutter.ts";
+import type { FrameSink } from "./frame-cutter.ts";
 import type { FrameStream } from "./frame-stream.ts";
 import {
   ErrorCode,
@@ -40,7 +44,6 @@ import {
   Flag,
   FrameType,
   INITIAL_WINDOW_BYTES,
-  PREFACE_TEXT,
   Setting,
   WINDOW_BYTES_MAX,
   appendFrame,
@@ -57,38 +60,30 @@ import { HttpStream } from "./http-stream.ts";
 import {
   HTTP2_CONNECTION_WINDOW_BYTES,
   HTTP2_CONTINUATIONS_MAX,
-  HTTP2_FLUSH_BYTES,
   HTTP2_GOAWAY_LINGER_MS,
   HTTP2_HEADER_BLOCK_SLACK_BYTES,
   HTTP2_IDLE_FRAMES_BURST_MAX,
   HTTP2_IDLE_FRAMES_PER_SECOND_MAX,
-  HTTP2_READ_PAUSE_BYTES,
   HTTP2_REFUSED_HEADERS_MAX,
   HTTP2_RESETS_BURST_MAX,
   HTTP2_RESETS_PER_SECOND_MAX,
-  HTTP2_SEND_STALL_MS_MAX,
   HTTP2_SMALL_DATA_BURST_MAX,
   HTTP2_SMALL_DATA_PER_SECOND_MAX,
-  HTTP2_SOCKET_QUEUE_BYTES_MAX,
   HTTP2_STREAM_BYTES,
   HTTP2_STREAM_WINDOW_BYTES,
 } from "./limits.ts";
-import type { LargeOutputs } from "./large-outputs.ts";
 import { RateBudget } from "./rate-budget.ts";
 import { HeadCache, areTrailersValid } from "./request-head.ts";
 import type { CallHead, RequestHead } from "./request-head.ts";
 import { StreamTable } from "./stream-table.ts";
 
-/** Outputs larger than this are not kept by a connection after a flush. */
-const OUTPUT_KEPT_BYTES = 256 * 1024;
-const OUTPUT_FIRST_BYTES = 1024;
 const PING_BYTES = 8;
 /** Before each gRPC message: whether it is compressed, and its length. */
 const MESSAGE_PREFIX_BYTES = 5;
 const STREAM_ID_MASK = 0x7fff_ffff;
 
 /** What all connections of a transport share. */
-export interface ConnectionEnvironment extends CallEnvironment {
+export interface ConnectionEnvironment extends CallEnvironment, OutputEnvironment {
   readonly logger: Logger;
   readonly httpHandler: HttpHandler | undefined;
   readonly concurrentStreamsMax: number;
@@ -97,15 +92,13 @@ export interface ConnectionEnvironment extends CallEnvironment {
   readonly headerListBytesMax: number;
   readonly connectionMemoryBytesMax: number;
   readonly memory: MemoryBudget;
-  readonly outputs: LargeOutputs;
-  nowMs(): number;
   setTimer(delayMs: number, run: () => void): Timer;
   /** Calls `connection.endTurn` soon. */
   schedule(connection: FrameConnection): void;
   closed(connection: FrameConnection): void;
 }
 
-export class FrameConnection implements BatchConnection {
+export class FrameConnection implements BatchConnection, FrameSink {
   readonly #environment: ConnectionEnvironment;
   readonly #socket: Duplex;
   readonly #peer: Peer;
@@ -113,13 +106,8 @@ export class FrameConnection implements BatchConnection {
   readonly #decoder = new HpackDecoder();
   readonly #heads: HeadCache;
   readonly encoder = new HpackEncoder();
-  output = new WireWriter(OUTPUT_FIRST_BYTES);
-  /** Outputs whose bytes the socket has not taken yet, in order. */
-  readonly #leaving: WireWriter[] = [];
-  /** Takes the place of the output when that leaves. */
-  #spare: WireWriter | undefined;
-  /** A stream in memory hands on the bytes themselves: what was written there is never reused. */
-  readonly #copiesWrites: boolean;
+  readonly #output: ConnectionOutput;
+  readonly #cutter: FrameCutter;
 
   // Streams
   readonly #streams = new StreamTable();
@@ -136,11 +124,8 @@ export class FrameConnection implements BatchConnection {
   #heldBytes = 0;
 
   // Frames
-  #prefaceBytes = 0;
-  #partial: Uint8Array | undefined;
-  #partialBytes = 0;
   #isReady = false;
-  #isDone = false;
+  isDone = false;
   #isDraining = false;
 
   // The header block that is being received, if `#blockStreamID` is not 0
@@ -159,17 +144,12 @@ export class FrameConnection implements BatchConnection {
   initialSendWindow = INITIAL_WINDOW_BYTES;
   #receiveWindow = HTTP2_CONNECTION_WINDOW_BYTES;
   #uncredited = 0;
-  canSend = true;
   #isDirty = false;
-  #isReadPaused = false;
-  #writes = 0;
-  #writesDone = 0;
 
   // Time
   #nowMs: number;
   readonly #openedMs: number;
   #lastReadMs: number;
-  #lastWriteDoneMs: number;
   #pingSentMs = Infinity;
   readonly #resets = new RateBudget(HTTP2_RESETS_BURST_MAX, HTTP2_RESETS_PER_SECOND_MAX);
   readonly #idleFrames = new RateBudget(
@@ -181,7 +161,6 @@ export class FrameConnection implements BatchConnection {
   constructor(environment: ConnectionEnvironment, socket: Duplex, peer: Peer) {
     this.#environment = environment;
     this.#socket = socket;
-    this.#copiesWrites = socket instanceof Socket;
     this.#peer = peer;
     this.#guard = new PingGuard(environment.keepalive);
     this.#heads = new HeadCache(environment.table);
@@ -189,7 +168,8 @@ export class FrameConnection implements BatchConnection {
     this.#nowMs = environment.nowMs();
     this.#openedMs = this.#nowMs;
     this.#lastReadMs = this.#nowMs;
-    this.#lastWriteDoneMs = this.#nowMs;
+    this.#output = new ConnectionOutput(environment, socket, this.#nowMs);
+    this.#cutter = new FrameCutter(this);
   }
 
   /** Says hello and begins to read. */
@@ -223,27 +203,26 @@ export class FrameConnection implements BatchConnection {
   // Cutting frames
 
   #read(chunk: Uint8Array): void {
-    if (this.#isDone) return;
+    if (this.isDone) return;
     this.#nowMs = this.#environment.nowMs();
     this.#lastReadMs = this.#nowMs;
-    let at = this.#prefaceBytes < PREFACE_TEXT.length ? this.#readPreface(chunk) : 0;
-    if (this.#partial !== undefined) at = this.#completePartial(chunk, at);
-    while (chunk.length - at >= FRAME_HEADER_BYTES && !this.#isDone) {
+    let at = this.#cutter.begin(chunk);
+    while (chunk.length - at >= FRAME_HEADER_BYTES && !this.isDone) {
       const batched = this.#batches.hasKnown ? this.#takeBatched(chunk, at) : 0;
       if (batched > 0) {
         at = batched;
         continue;
       }
-      const length = this.#payloadBytes(chunk, at);
+      const length = this.#cutter.payloadBytes(chunk, at);
       const end = at + FRAME_HEADER_BYTES + length;
-      if (end > chunk.length || this.#isDone) break;
+      if (end > chunk.length || this.isDone) break;
       this.#batches.openExpected();
-      this.#frame(chunk, at, length);
+      this.frame(chunk, at, length);
       at = end;
     }
-    if (this.#isDone) return;
+    if (this.isDone) return;
     this.#batches.endRead();
-    if (at < chunk.length) this.#beginPartial(chunk, at);
+    this.#cutter.keep(chunk, at);
     this.#timeHeaders();
     this.#creditConnection();
   }
@@ -314,78 +293,24 @@ export class FrameConnection implements BatchConnection {
     return this.#streams.size + this.#batches.open;
   }
 
-  #readPreface(chunk: Uint8Array): number {
-    let at = 0;
-    while (at < chunk.length && this.#prefaceBytes < PREFACE_TEXT.length) {
-      if (chunk[at++] === PREFACE_TEXT.charCodeAt(this.#prefaceBytes++)) continue;
-      this.#fail(ErrorCode.PROTOCOL_ERROR, "bad preface");
-      return chunk.length;
-    }
-    return at;
-  }
-
-  #payloadBytes(bytes: Uint8Array, at: number): number {
-    const length = readUint24(bytes, at);
-    if (length > FRAME_PAYLOAD_BYTES_MAX) this.#fail(ErrorCode.FRAME_SIZE_ERROR, "frame too long");
-    return length;
-  }
-
-  /** Keeps the start of a frame, with room for the rest as soon as its length is known. */
-  #beginPartial(chunk: Uint8Array, at: number): void {
-    const bytes = chunk.length - at;
-    const length = bytes < FRAME_HEADER_BYTES ? 0 : this.#payloadBytes(chunk, at);
-    this.#partial = new Uint8Array(FRAME_HEADER_BYTES + length);
-    this.#partial.set(chunk.subarray(at));
-    this.#partialBytes = bytes;
-  }
-
-  /** @returns the offset after what was needed of `chunk` */
-  #completePartial(chunk: Uint8Array, start: number): number {
-    let at = start;
-    while (at < chunk.length && !this.#isDone) {
-      let partial = this.#partial!;
-      const taken = Math.min(partial.length - this.#partialBytes, chunk.length - at);
-      partial.set(chunk.subarray(at, at + taken), this.#partialBytes);
-      at += taken;
-      this.#partialBytes += taken;
-      if (this.#partialBytes < partial.length) return at;
-      const length = this.#payloadBytes(partial, 0);
-      if (this.#isDone) return at;
-      if (partial.length === FRAME_HEADER_BYTES && length > 0) {
-        const whole = new Uint8Array(FRAME_HEADER_BYTES + length);
-        whole.set(partial);
-        partial = whole;
-        this.#partial = whole;
-        continue;
-      }
-      this.#partial = undefined;
-      this.#frame(partial, 0, length);
-      return at;
-    }
-    return at;
-  }
-
   /** Header bytes that do not come to an end are given a time. */
   #timeHeaders(): void {
-    const partial = this.#partial;
-    const isHeaders =
-      this.#blockStreamID !== 0 ||
-      (partial !== undefined && this.#partialBytes > 3 && partial[3] === FrameType.HEADERS);
+    const isHeaders = this.#blockStreamID !== 0 || this.#cutter.hasPartialHeaders;
     if (!isHeaders) this.#headersSinceMs = Infinity;
     else this.#headersSinceMs = Math.min(this.#headersSinceMs, this.#now);
   }
 
-  #frame(bytes: Uint8Array, header: number, length: number): void {
+  frame(bytes: Uint8Array, header: number, length: number): void {
     const type = bytes[header + 3]!;
     const flags = bytes[header + 4]!;
     const streamID = readUint32(bytes, header + 5) & STREAM_ID_MASK;
     const at = header + FRAME_HEADER_BYTES;
     if (!this.#isReady && type !== FrameType.SETTINGS) {
-      this.#fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS expected");
+      this.fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS expected");
       return;
     }
     if (this.#blockStreamID !== 0 && type !== FrameType.CONTINUATION) {
-      this.#fail(ErrorCode.PROTOCOL_ERROR, "CONTINUATION expected");
+      this.fail(ErrorCode.PROTOCOL_ERROR, "CONTINUATION expected");
       return;
     }
     switch (type) {
@@ -400,7 +325,7 @@ export class FrameConnection implements BatchConnection {
       case FrameType.SETTINGS:
         return this.#onSettings(bytes, at, length, flags, streamID);
       case FrameType.PUSH_PROMISE:
-        return this.#fail(ErrorCode.PROTOCOL_ERROR, "a client cannot push");
+        return this.fail(ErrorCode.PROTOCOL_ERROR, "a client cannot push");
       case FrameType.PING:
         return this.#onPing(bytes, at, length, flags, streamID);
       case FrameType.GOAWAY:
@@ -417,23 +342,23 @@ export class FrameConnection implements BatchConnection {
   // Frames of a stream
 
   #onData(bytes: Uint8Array, at: number, length: number, flags: number, streamID: number): void {
-    if (streamID === 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0");
+    if (streamID === 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0");
     const padding = (flags & Flag.PADDED) === 0 ? 0 : length === 0 ? Infinity : 1 + bytes[at]!;
-    if (padding > length) return this.#fail(ErrorCode.PROTOCOL_ERROR, "padding too long");
+    if (padding > length) return this.fail(ErrorCode.PROTOCOL_ERROR, "padding too long");
     this.#receiveWindow -= length;
     this.#uncredited += length;
     if (this.#receiveWindow < 0) {
-      return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "connection window exceeded");
+      return this.fail(ErrorCode.FLOW_CONTROL_ERROR, "connection window exceeded");
     }
     const dataBytes = length - padding;
     const isLast = (flags & Flag.END_STREAM) !== 0;
     if (dataBytes === 0 && !isLast) this.#countIdleFrame();
     const stream = this.#streams.get(streamID);
     if (stream === undefined) return this.#onStrayFrame(streamID, "DATA");
-    if (stream.remoteEnded) return this.#fail(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM");
+    if (stream.remoteEnded) return this.fail(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM");
     stream.receiveWindow -= length;
     if (stream.receiveWindow < 0) {
-      return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window exceeded");
+      return this.fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window exceeded");
     }
     if (!this.#countBody(stream, dataBytes, isLast)) return;
     const start = padding === 0 ? at : at + 1;
@@ -461,11 +386,11 @@ export class FrameConnection implements BatchConnection {
   /** A frame for a stream that is not open: late, or out of order. */
   #onStrayFrame(streamID: number, what: string): void {
     if (this.#isIdle(streamID)) {
-      this.#fail(ErrorCode.PROTOCOL_ERROR, `${what} on an idle stream`);
+      this.fail(ErrorCode.PROTOCOL_ERROR, `${what} on an idle stream`);
     } else if (this.#batches.has(streamID)) {
-      this.#fail(ErrorCode.STREAM_CLOSED, `${what} after END_STREAM`);
+      this.fail(ErrorCode.STREAM_CLOSED, `${what} after END_STREAM`);
     } else if (this.#closedStreams.hasPeerEnded(streamID)) {
-      this.#fail(ErrorCode.STREAM_CLOSED, `${what} on a closed stream`);
+      this.fail(ErrorCode.STREAM_CLOSED, `${what} on a closed stream`);
     } else if (!this.#closedStreams.wasReset(streamID)) this.#countIdleFrame();
   }
 
@@ -474,22 +399,22 @@ export class FrameConnection implements BatchConnection {
   }
 
   #onPriority(bytes: Uint8Array, at: number, length: number, streamID: number): void {
-    if (streamID === 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0");
-    if (length !== 5) return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong length");
+    if (streamID === 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0");
+    if (length !== 5) return this.fail(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong length");
     if ((readUint32(bytes, at) & STREAM_ID_MASK) === streamID) {
-      return this.#fail(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself");
+      return this.fail(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself");
     }
     this.#countIdleFrame();
   }
 
   #onReset(length: number, streamID: number): void {
-    if (streamID === 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on stream 0");
-    if (length !== 4) return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM of a wrong length");
+    if (streamID === 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on stream 0");
+    if (length !== 4) return this.fail(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM of a wrong length");
     if (this.#batches.open > 0) this.#batches.giveUp(streamID);
     const stream = this.#streams.get(streamID);
     if (stream === undefined) {
       if (this.#isIdle(streamID))
-        this.#fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream");
+        this.fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream");
       else this.#countIdleFrame();
       return;
     }
@@ -500,20 +425,20 @@ export class FrameConnection implements BatchConnection {
 
   #onWindowUpdate(bytes: Uint8Array, at: number, length: number, streamID: number): void {
     if (length !== 4)
-      return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length");
+      return this.fail(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length");
     const increment = readUint32(bytes, at) & WINDOW_BYTES_MAX;
-    if (increment === 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0");
+    if (increment === 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0");
     if (streamID === 0) {
       this.sendWindow += increment;
       if (this.sendWindow > WINDOW_BYTES_MAX) {
-        return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "connection window too large");
+        return this.fail(ErrorCode.FLOW_CONTROL_ERROR, "connection window too large");
       }
       return this.#pumpBlocked();
     }
     const stream = this.#streams.get(streamID);
     if (stream === undefined) {
       if (this.#isIdle(streamID)) {
-        this.#fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream");
+        this.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream");
       } else if (this.#batches.has(streamID)) this.#widenBatched(streamID, increment);
       return;
     }
@@ -534,7 +459,7 @@ export class FrameConnection implements BatchConnection {
   // Header blocks
 
   #onHeaders(bytes: Uint8Array, at: number, length: number, flags: number, streamID: number): void {
-    if (streamID % 2 === 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "HEADERS on a bad stream");
+    if (streamID % 2 === 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "HEADERS on a bad stream");
     let start = at;
     let end = at + length;
     if ((flags & Flag.PADDED) !== 0) {
@@ -543,11 +468,11 @@ export class FrameConnection implements BatchConnection {
     }
     if ((flags & Flag.PRIORITY) !== 0) {
       if (end - start >= 5 && (readUint32(bytes, start) & STREAM_ID_MASK) === streamID) {
-        return this.#fail(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself");
+        return this.fail(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself");
       }
       start += 5;
     }
-    if (start > end) return this.#fail(ErrorCode.PROTOCOL_ERROR, "HEADERS too short");
+    if (start > end) return this.fail(ErrorCode.PROTOCOL_ERROR, "HEADERS too short");
     this.#blockStreamID = streamID;
     this.#blockFlags = flags;
     this.#blockBytes = end - start;
@@ -565,7 +490,7 @@ export class FrameConnection implements BatchConnection {
     streamID: number,
   ): void {
     if (this.#blockStreamID === 0 || streamID !== this.#blockStreamID) {
-      return this.#fail(ErrorCode.PROTOCOL_ERROR, "CONTINUATION out of place");
+      return this.fail(ErrorCode.PROTOCOL_ERROR, "CONTINUATION out of place");
     }
     this.#continuations++;
     this.#blockBytes += length;
@@ -598,7 +523,7 @@ export class FrameConnection implements BatchConnection {
       listBytes = this.#decoder.decode(bytes, start, end, headerListBytesMax, fields);
     } catch (error) {
       if (!(error instanceof HpackError)) throw error;
-      return this.#fail(ErrorCode.COMPRESSION_ERROR, error.message);
+      return this.fail(ErrorCode.COMPRESSION_ERROR, error.message);
     }
     const stream = this.#streams.get(streamID);
     if (stream !== undefined) return this.#onTrailers(stream, listBytes, isLast);
@@ -626,7 +551,7 @@ export class FrameConnection implements BatchConnection {
   }
 
   #onTrailers(stream: FrameStream, listBytes: number, isLast: boolean): void {
-    if (stream.remoteEnded) return this.#fail(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM");
+    if (stream.remoteEnded) return this.fail(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM");
     const isTooLong = listBytes > this.#environment.headerListBytesMax;
     if (isTooLong || !isLast || !areTrailersValid(this.#fields)) {
       return this.#refuse(stream, ErrorCode.PROTOCOL_ERROR);
@@ -639,13 +564,13 @@ export class FrameConnection implements BatchConnection {
   /** A block for a stream that is over, or was passed over. */
   #onLateHeaders(streamID: number): void {
     if (this.#batches.has(streamID)) {
-      return this.#fail(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM");
+      return this.fail(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM");
     }
     if (this.#closedStreams.wasReset(streamID)) return this.#countIdleFrame();
     if (this.#closedStreams.hasPeerEnded(streamID)) {
-      return this.#fail(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream");
+      return this.fail(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream");
     }
-    this.#fail(ErrorCode.PROTOCOL_ERROR, "stream ids must grow");
+    this.fail(ErrorCode.PROTOCOL_ERROR, "stream ids must grow");
   }
 
   // New streams
@@ -804,13 +729,13 @@ export class FrameConnection implements BatchConnection {
     flags: number,
     streamID: number,
   ): void {
-    if (streamID !== 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream");
+    if (streamID !== 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream");
     const isAck = (flags & Flag.ACK) !== 0;
     if (length % 6 !== 0 || (isAck && length > 0)) {
-      return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of a wrong length");
+      return this.fail(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of a wrong length");
     }
     if (isAck) {
-      if (!this.#isReady) return this.#fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS expected");
+      if (!this.#isReady) return this.fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS expected");
       return this.#countIdleFrame();
     }
     let initialWindow = this.initialSendWindow;
@@ -818,7 +743,7 @@ export class FrameConnection implements BatchConnection {
       const value = readUint32(bytes, i + 2);
       const id = (bytes[i]! << 8) | bytes[i + 1]!;
       const code = settingError(id, value);
-      if (code !== ErrorCode.NO_ERROR) return this.#fail(code, `setting ${id} out of range`);
+      if (code !== ErrorCode.NO_ERROR) return this.fail(code, `setting ${id} out of range`);
       if (id === Setting.INITIAL_WINDOW_SIZE) initialWindow = value;
       if (id === Setting.HEADER_TABLE_SIZE) this.encoder.setTableBytesMax(value);
     }
@@ -833,21 +758,21 @@ export class FrameConnection implements BatchConnection {
     const difference = initialWindow - this.initialSendWindow;
     this.initialSendWindow = initialWindow;
     if (!this.#batches.mayResize(initialWindow)) {
-      return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window too large");
+      return this.fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window too large");
     }
     for (const stream of this.#streams.all()) {
       stream.sendWindow += difference;
       if (stream.sendWindow > WINDOW_BYTES_MAX) {
-        return this.#fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window too large");
+        return this.fail(ErrorCode.FLOW_CONTROL_ERROR, "stream window too large");
       }
     }
     for (const stream of this.#streams.all()) if (stream.queuedBytes > 0) stream.pump();
   }
 
   #onPing(bytes: Uint8Array, at: number, length: number, flags: number, streamID: number): void {
-    if (streamID !== 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "PING on a stream");
+    if (streamID !== 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "PING on a stream");
     if (length !== PING_BYTES)
-      return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "PING of a wrong length");
+      return this.fail(ErrorCode.FRAME_SIZE_ERROR, "PING of a wrong length");
     if ((flags & Flag.ACK) !== 0) return this.#countIdleFrame();
     if (this.#guard.countPing(this.#now, this.#openCalls)) {
       return this.#dismiss("too_many_pings");
@@ -859,8 +784,8 @@ export class FrameConnection implements BatchConnection {
   }
 
   #onGoaway(length: number, streamID: number): void {
-    if (streamID !== 0) return this.#fail(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream");
-    if (length < 8) return this.#fail(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong length");
+    if (streamID !== 0) return this.fail(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream");
+    if (length < 8) return this.fail(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong length");
     // It may still open streams; but once there are none, it will not miss us.
     this.#isDraining = true;
     this.#schedule();
@@ -894,13 +819,21 @@ export class FrameConnection implements BatchConnection {
 
   // Output
 
+  get output(): WireWriter {
+    return this.#output.writer;
+  }
+
+  get canSend(): boolean {
+    return this.#output.canSend;
+  }
+
   wrote(): void {
-    if (this.output.length > HTTP2_FLUSH_BYTES) this.#flush();
+    if (this.#output.isFull) this.#output.flush(this.#now);
     this.#schedule();
   }
 
   #schedule(): void {
-    if (this.#isDirty || this.#isDone) return;
+    if (this.#isDirty || this.isDone) return;
     this.#isDirty = true;
     this.#environment.schedule(this);
   }
@@ -922,54 +855,11 @@ export class FrameConnection implements BatchConnection {
     if (this.#isDraining && this.#openCalls === 0) {
       this.drain();
       this.#closeSocket();
-    } else this.#flush();
+    } else this.#output.flush(this.#now);
   }
-
-  #flush(): void {
-    const { output } = this;
-    const socket = this.#socket;
-    if (output.length === 0) return;
-    if (socket.destroyed || socket.writableEnded) {
-      output.reset();
-      return;
-    }
-    if (output.length > HTTP2_FLUSH_BYTES && this.#copiesWrites) {
-      // More is to come: it would grow to the same size.
-      this.output = this.#environment.outputs.take();
-    } else {
-      this.output = this.#spare ?? new WireWriter(OUTPUT_FIRST_BYTES);
-      this.#spare = undefined;
-    }
-    this.#leaving.push(output);
-    if (this.#writes === this.#writesDone) this.#lastWriteDoneMs = this.#now;
-    this.#writes++;
-    const { buffer } = output;
-    socket.write(Buffer.from(buffer.buffer, buffer.byteOffset, output.length), this.#onWritten);
-    const waiting = socket.writableLength;
-    if (waiting > HTTP2_SOCKET_QUEUE_BYTES_MAX) this.canSend = false;
-    if (waiting > HTTP2_READ_PAUSE_BYTES && !this.#isReadPaused) {
-      this.#isReadPaused = true;
-      socket.pause();
-    }
-  }
-
-  readonly #onWritten = (): void => {
-    this.#writesDone++;
-    this.#lastWriteDoneMs = this.#environment.nowMs();
-    const output = this.#leaving.shift();
-    if (output === undefined || !this.#copiesWrites || this.#isDone) return;
-    if (this.#environment.outputs.takeBack(output)) return;
-    if (output.capacity > OUTPUT_KEPT_BYTES) return;
-    output.reset();
-    this.#spare = output;
-  };
 
   #drained(): void {
-    this.canSend = true;
-    if (this.#isReadPaused) {
-      this.#isReadPaused = false;
-      this.#socket.resume();
-    }
+    this.#output.drained();
     this.#pumpBlocked();
   }
 
@@ -999,7 +889,7 @@ export class FrameConnection implements BatchConnection {
 
   /** Looks for silence: of the handshake, of headers, of the reader, of an idle client. */
   sweep(): void {
-    if (this.#isDone) return;
+    if (this.isDone) return;
     const { handshakeTimeoutMs, keepalive } = this.#environment;
     const nowMs = this.#environment.nowMs();
     this.#nowMs = nowMs;
@@ -1008,10 +898,7 @@ export class FrameConnection implements BatchConnection {
       return;
     }
     if (nowMs - this.#headersSinceMs >= handshakeTimeoutMs) return this.#dismiss("slow_headers");
-    const isStalled = this.#writes !== this.#writesDone;
-    if (isStalled && nowMs - this.#lastWriteDoneMs >= HTTP2_SEND_STALL_MS_MAX) {
-      return this.destroy();
-    }
+    if (this.#output.isStalled(nowMs)) return this.destroy();
     if (this.#lastReadMs > this.#pingSentMs) this.#pingSentMs = Infinity;
     if (nowMs - this.#pingSentMs >= keepalive.timeoutMs) {
       this.#environment.logger.debug("no answer to a keepalive ping", {
@@ -1025,17 +912,14 @@ export class FrameConnection implements BatchConnection {
       this.output.buffer.fill(0, at, at + PING_BYTES);
       this.wrote();
     }
-    this.#spare = undefined;
-    if (this.output.length === 0 && this.output.capacity > OUTPUT_FIRST_BYTES) {
-      this.output = new WireWriter(OUTPUT_FIRST_BYTES);
-    }
+    this.#output.shrink();
   }
 
   // The end
 
   /** Takes no new streams, and closes when the last one has ended. */
   drain(): void {
-    if (this.#isDone || this.#acceptedStreamIDMax < STREAM_ID_MASK) return;
+    if (this.isDone || this.#acceptedStreamIDMax < STREAM_ID_MASK) return;
     this.#isDraining = true;
     this.#acceptedStreamIDMax = this.#lastStreamID;
     appendGoaway(this.output, this.#lastStreamID, ErrorCode.NO_ERROR, "");
@@ -1044,16 +928,16 @@ export class FrameConnection implements BatchConnection {
 
   /** Ends a connection that misbehaves: says why, then drops it. */
   #dismiss(reason: string): void {
-    if (this.#isDone) return;
+    if (this.isDone) return;
     this.#environment.logger.warn("closing connection of a misbehaving client", {
       remote: this.#peer.address,
       reason,
     });
-    this.#fail(ErrorCode.ENHANCE_YOUR_CALM, reason);
+    this.fail(ErrorCode.ENHANCE_YOUR_CALM, reason);
   }
 
-  #fail(code: ErrorCode, reason: string): void {
-    if (this.#isDone) return;
+  fail(code: ErrorCode, reason: string): void {
+    if (this.isDone) return;
     this.#environment.logger.debug("HTTP/2 connection error", {
       remote: this.#peer.address,
       code,
@@ -1066,25 +950,23 @@ export class FrameConnection implements BatchConnection {
 
   /** Lets what was written leave, then drops the socket. */
   #closeSocket(): void {
-    if (this.#isDone) return;
-    this.#isDone = true;
-    this.#flush();
+    if (this.isDone) return;
+    this.isDone = true;
+    this.#output.end(this.#now);
     this.#closeStreams();
     const socket = this.#socket;
-    if (this.#isReadPaused) socket.resume();
-    socket.end();
     const timer = this.#environment.setTimer(HTTP2_GOAWAY_LINGER_MS, () => socket.destroy());
     socket.on("close", () => timer.cancel());
   }
 
   #closeStreams(): void {
-    this.#isDone = true;
+    this.isDone = true;
     this.#batches.giveUpAll();
     const streams = this.#streams.all();
     this.#streams.clear();
     this.#blocked.clear();
     for (const stream of streams) stream.close();
-    this.output.reset();
+    this.#output.discard();
   }
 
   destroy(): void {
