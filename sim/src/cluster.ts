@@ -17,6 +17,7 @@ import type {
   PeerTransport,
   RequestContext,
   SnapshotImage,
+  StatusResult,
 } from "@etcd-ts/etcdserver";
 import type { Message } from "@etcd-ts/raft";
 
@@ -314,7 +315,16 @@ export class SimCluster implements MemberHost {
         return { clusterID: other.server!.facts().clusterID, members };
       },
       versionAt: (_id, urls) => this.#versionOf(own, life, reachable(urls)),
-      downgradeEnabledAt: () => Promise.resolve(false),
+      downgradeEnabledAt: async (_id, urls) => {
+        const other = reachable(urls);
+        if (other === undefined) return undefined;
+        const { downgrade } = await this.call<StatusResult>(
+          other,
+          ASK_TIMEOUT_MS,
+          (server, context, done) => server.status(context, done),
+        );
+        return downgrade.enabled;
+      },
       renewLease: (url, id) =>
         ask(url, (server, context, done) => server.leaseRenew(id, context, done)),
       leaseTimeToLive: (url, { id, withKeys }) =>

@@ -53,6 +53,8 @@ export type Plant =
   /** Leases are granted for a quarter of what is told; somebody keeps them alive for ever. */
   | "lease ends early"
   | "lease never ends"
+  /** A downgrade is taken for canceled, and is not. */
+  | "downgrade stays"
   /** Members grant every vote they are asked for; candidates take refusals for votes. */
   | "votes twice"
   | "counts refusals"
@@ -102,6 +104,8 @@ export interface SimOptions {
   readonly compactHashCheckMs: number;
   /** Users count, and one of them asks for what it may and for what it may not. */
   readonly hasUsers: boolean;
+  /** An operator begins downgrades, and cancels them. */
+  readonly hasDowngrades: boolean;
   readonly plant: Plant;
 }
 
@@ -139,6 +143,7 @@ export function drawOptions(seed: number, faultMs?: number): SimOptions {
     leaseCheckpoint: random.float() < 0.3,
     corruptCheckMs: pick(random, [0, 5000]),
     compactHashCheckMs: pick(random, [0, 3000]),
+    hasDowngrades: random.float() < 0.3,
     plant: "nothing",
   };
 }

@@ -57,6 +57,7 @@ const CALM = {
 const ELECTIONS = {
   ...CALM,
   hasUsers: false,
+  hasDowngrades: false,
   faultMs: 45_000,
   faultIntervalMs: 4000,
   electionTimeoutMs: 500,
@@ -101,6 +102,11 @@ const PLANTED: readonly { plant: Plant; fields: Partial<SimOptions>; finding: Re
   { plant: "watch resumes late", fields: LEASES, finding: /^watch: .* came as ""/ },
   { plant: "lease ends early", fields: LEASES, finding: /^lease: .* was gone at / },
   { plant: "lease never ends", fields: LEASES, finding: /^lease: .* still holds / },
+  {
+    plant: "downgrade stays",
+    fields: { ...CALM, faultMs: 30_000, hasDowngrades: true },
+    finding: /^version: m\d+ is in a cluster of version /,
+  },
   // A member that forgot its vote gives another one.
   {
     plant: "log without syncs",

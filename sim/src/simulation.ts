@@ -27,6 +27,8 @@ import { LEASE_SECONDS_MAX, Workload, rangeText } from "./workload.ts";
 const REST_MS = 120_000;
 const STEP_MS = 20;
 const CALL_TIMEOUT_MS = 10_000;
+/** Longer than a leader takes to look at the versions of all members twice. */
+const VERSION_MS = 10_000;
 
 export interface Outcome {
   readonly seed: number;
@@ -72,7 +74,9 @@ class Simulation {
     this.#workload.start();
     this.#faults.start();
     await this.#pass(this.#options.faultMs);
-    await this.#carry(this.#faults.heal(), 10 * REST_MS, "the operator does not finish");
+    const ends = [this.#faults.heal()];
+    if (this.#options.hasDowngrades) ends.push(this.#workload.downgrades.end());
+    await this.#carry(Promise.all(ends), 10 * REST_MS, "the operator does not finish");
     await this.#carry(this.#workload.stop(), REST_MS, "clients wait for ever");
     await this.#rest();
     await this.#judge();
@@ -154,6 +158,7 @@ class Simulation {
     for (const watch of this.#workload.watches) watch.compare(cluster.ledger);
     this.#workload.checkLeases();
     await this.#judgeUsers();
+    await this.#judgeVersions();
     if (this.#ports.sabotage !== undefined) {
       await this.#carry(this.#ports.sabotage(cluster), REST_MS, "the sabotage does not end");
       await this.#rest();
@@ -175,6 +180,18 @@ class Simulation {
     await this.#rest();
     for (const member of members) await guest.judge(member, carry);
     await passwordUser.judge(members, carry, (ms) => this.#pass(ms));
+  }
+
+  async #judgeVersions(): Promise<void> {
+    if (!this.#options.hasDowngrades) return;
+    const { downgrades } = this.#workload;
+    const { members } = this.cluster;
+    await downgrades.judge(members, (call) =>
+      this.#carry(call, 2 * CALL_TIMEOUT_MS, "a member does not answer the operator"),
+    );
+    await this.#pass(VERSION_MS);
+    await this.#rest();
+    downgrades.judgeEnd(members);
   }
 
   async #write(member: SimMember): Promise<Operation> {

@@ -12,6 +12,7 @@ export type Guarantee =
   | "liveness"
   | "hash"
   | "auth"
+  | "version"
   | "database"
   | "member";
 

@@ -31,6 +31,7 @@ import type { Request, Write } from "./checkers/model.ts";
 import { pairText } from "./checkers/model.ts";
 import type { WatchCheck, WatchedEvent } from "./checkers/watch-check.ts";
 import type { Call, SimCluster } from "./cluster.ts";
+import { Downgrades } from "./downgrades.ts";
 import { Guest } from "./guest.ts";
 import type { SimMember } from "./member.ts";
 import { around, pick } from "./options.ts";
@@ -55,6 +56,7 @@ export class Workload {
   readonly operator: AuthOperator;
   readonly guest: Guest;
   readonly passwordUser: PasswordUser;
+  readonly downgrades: Downgrades;
   readonly #watchers: Watchers;
   readonly #cluster: SimCluster;
   readonly #random: SeededRandom;
@@ -78,12 +80,14 @@ export class Workload {
     this.operator = new AuthOperator(cluster, this.auth);
     this.guest = new Guest(cluster, this, this.operator, this.auth);
     this.passwordUser = new PasswordUser(cluster, this, this.operator, this.auth);
+    this.downgrades = new Downgrades(cluster);
     cluster.onRevision = (revision, events) => this.#happened(revision, events);
   }
 
   start(): void {
-    const { clients, watchers, hasUsers } = this.#cluster.options;
+    const { clients, watchers, hasUsers, hasDowngrades } = this.#cluster.options;
     for (let i = 1; i <= clients; i++) this.#running.push(this.#client(`c${i}`));
+    if (hasDowngrades) this.downgrades.start();
     if (hasUsers) {
       for (const user of [this.operator, this.guest, this.passwordUser]) {
         this.#running.push(user.run(() => this.isOver));
