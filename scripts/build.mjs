@@ -67,6 +67,8 @@ async function buildCommand(build, name) {
   const { status, error } = spawnSync(process.execPath, words, {
     stdio: "ignore",
     timeout: 60_000,
+    // A member would take its time, and the next command line.
+    killSignal: "SIGKILL",
   });
   if (status !== 0) console.warn(`no code cache for ${name}: it starts slower`, error ?? "");
 }

@@ -32,7 +32,6 @@ async function next() {
   if (words === undefined) {
     writeFileSync(`${cache}.new`, script.createCachedData());
     renameSync(`${cache}.new`, cache);
-    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
     exit(0);
   }
   const isServer = name === "etcd";
@@ -76,7 +75,14 @@ async function ask(url) {
   }
 }
 
-// A command ends by leaving, a member by its signal; here the next command line follows.
-process.exit = next;
-process.kill = next;
+// Variables are flags, and these are somebody else's.
+for (const variable of Object.keys(process.env)) {
+  if (variable.startsWith("ETCD")) delete process.env[variable];
+}
+// A tool ends by leaving, a member by its signal; here the next command line follows.
+if (name === "etcd") process.kill = next;
+else process.exit = next;
+process.on("exit", () => {
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+});
 void next();
