@@ -29,7 +29,7 @@ test("isEnough() asks for the seeds and for the hours", () => {
 /** These need the fortune of a long run: a write of many pages at the moment of a power loss. */
 const RARE = new Set(["disk: torn pages"]);
 
-test("every class of faults strikes within a few seeds", { timeout: 120_000 }, async () => {
+test("every class of faults strikes within a few seeds", { timeout: 240_000 }, async () => {
   const weights = Object.fromEntries(FAULTS.map((fault) => [fault, 1])) as Record<Fault, number>;
   const dense = {
     weights,
@@ -41,6 +41,7 @@ test("every class of faults strikes within a few seeds", { timeout: 120_000 }, a
     latePercent: 1,
     driftPerMille: 5,
     hasUsers: true,
+    hasDowngrades: true,
   };
   const counts = new Map<string, number>();
   const missing = (): string[] => missingClasses(counts).filter((name) => !RARE.has(name));

@@ -228,7 +228,11 @@ test(
       ClusterMember,
     ];
     await lagging.kill();
-    await sleep(6000);
+    // Far more entries than are kept for those who lag behind.
+    const from = load.operations.length;
+    await expect
+      .poll(() => load.operations.length - from, { timeout: 60_000 })
+      .toBeGreaterThan(400);
     await processes.boot(lagging);
     await expect
       .poll(() => lagging.logOfThisLife, { timeout: 30_000 })
@@ -239,9 +243,13 @@ test(
     const { members } = await client.cluster.list({ timeoutMs: 10_000 });
     const gone = members.find(({ peerURLs }) => peerURLs.includes(wiped.peerURL))!;
     await wiped.kill();
-    // Members count as connected after five seconds.
-    await sleep(5500);
-    await client.cluster.remove(gone.ID, { timeoutMs: 10_000 });
+    // Until the others have been connected for five seconds this is refused.
+    const remove = (): Promise<string> =>
+      client.cluster.remove(gone.ID, { timeoutMs: 10_000 }).then(
+        () => "removed",
+        (error: Error) => error.message,
+      );
+    await expect.poll(remove, { timeout: 60_000, interval: 500 }).toBe("removed");
     processes.wipe(wiped);
     const added = await client.cluster.add([wiped.peerURL], { learner: true, timeoutMs: 10_000 });
     await processes.boot(wiped, "existing");

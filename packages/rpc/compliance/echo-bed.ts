@@ -226,11 +226,11 @@ export async function startBed(
   };
 }
 
-/** Resolves when `condition` holds; fails after two seconds. */
+/** Resolves when `condition` holds; fails after half a minute. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
   const startMs = performance.now();
   while (!condition()) {
-    if (performance.now() - startMs > 2_000) throw new Error(`timed out: ${what}`);
+    if (performance.now() - startMs > 30_000) throw new Error(`timed out: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

@@ -24,7 +24,7 @@ import {
   startBed,
   until,
 } from "./echo-bed.ts";
-import type { Bed } from "./echo-bed.ts";
+import type { Bed, RawConnection } from "./echo-bed.ts";
 import {
   ACK,
   CONTINUATION,
@@ -563,6 +563,18 @@ export function transportSuite(create: TransportFactory): void {
   describe("keepalive", () => {
     const keepalive = { timeMs: 3_600_000, timeoutMs: 1_000, minTimeMs: 60_000 };
 
+    /** Each after the one before it has been answered: what comes late must not come together. */
+    async function pingAtADistance(raw: RawConnection): Promise<void> {
+      const answers = (): number =>
+        parseFrames(raw.received()).filter(({ type, flags }) => type === PING && flags === ACK)
+          .length;
+      for (let i = 0; i < 8; i++) {
+        raw.socket.write(PING_FRAME);
+        await until(() => answers() > i || raw.isClosed(), "a ping is answered");
+        await new Promise((resolve) => setTimeout(resolve, 4));
+      }
+    }
+
     test("pings without a call end the connection with too_many_pings", async () => {
       const raw = await (await bedWith({ keepalive })).raw();
       raw.socket.write(
@@ -581,10 +593,7 @@ export function transportSuite(create: TransportFactory): void {
       raw.socket.write(
         Buffer.concat([PREFACE, settings(), call(1, Hang.path, encodeFrame(EchoCodec, echo("")))]),
       );
-      for (let i = 0; i < 8; i++) {
-        raw.socket.write(PING_FRAME);
-        await new Promise((resolve) => setTimeout(resolve, 4));
-      }
+      await pingAtADistance(raw);
       const strict = await (await bedWith({ keepalive })).raw();
       strict.socket.write(Buffer.concat([PREFACE, settings()]));
       for (let i = 0; i < 8; i++) {
@@ -605,15 +614,12 @@ export function transportSuite(create: TransportFactory): void {
       const options = { keepalive: { ...keepalive, minTimeMs: 1, permitWithoutStream: true } };
       const raw = await (await bedWith(options)).raw();
       raw.socket.write(Buffer.concat([PREFACE, settings()]));
-      for (let i = 0; i < 8; i++) {
-        raw.socket.write(PING_FRAME);
-        await new Promise((resolve) => setTimeout(resolve, 4));
-      }
+      await pingAtADistance(raw);
       expect(goaways(raw.received())).toEqual([]);
     });
 
     test("a client that answers no ping is dropped, one that does is kept", async () => {
-      const bed = await bedWith({ keepalive: { timeMs: 40, timeoutMs: 40 } });
+      const bed = await bedWith({ keepalive: { timeMs: 40, timeoutMs: 2_000 } });
       const deaf = await bed.raw();
       deaf.socket.write(Buffer.concat([PREFACE, settings()]));
       const client = await bed.connect();

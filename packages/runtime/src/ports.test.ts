@@ -78,7 +78,7 @@ for (const kind of ["tcp", "unix"] as const) {
     const address: NetworkAddress =
       kind === "tcp" ? { kind: "tcp", host: "127.0.0.1", port: 0 } : { kind: "unix", path };
     const until = async (isDone: () => boolean): Promise<void> => {
-      for (let i = 0; i < 1000 && !isDone(); i++) await wait(2);
+      for (let i = 0; i < 15_000 && !isDone(); i++) await wait(2);
       if (!isDone()) throw new Error("the network never did it");
     };
     return { network: new NodeNetwork(), address, until, settle: () => wait(20), cleanUp };

@@ -464,7 +464,7 @@ test("a preallocated segment costs no memory, and syncing a small write copies l
     await file.dataSync();
   }
   // Copying the segment at each sync would take minutes.
-  expect(performance.now() - startedMs).toBeLessThan(5000);
+  expect(performance.now() - startedMs).toBeLessThan(30_000);
   disk.crash();
   expect(disk.fileBytes(PATH)[1999 * 300]).toBe(1999 & 0xff);
 });

@@ -156,7 +156,7 @@ describe("raft endpoints", () => {
     expect(
       await ask("/raft", { method: "POST", headers: GOOD, chunks: [MESSAGE], isOpen: true }),
     ).toMatchObject({ status: 400, body: "error reading raft message\n" });
-    expect(performance.now() - startMs).toBeLessThan(5000);
+    expect(performance.now() - startMs).toBeLessThan(30_000);
   });
 
   test("streams are refused in etcd's order", async () => {

@@ -181,7 +181,7 @@ export function introduce(...members: readonly TestMember[]): void {
 
 /** Fails after 10 s. */
 export async function until(what: string, isReached: () => boolean): Promise<void> {
-  const endMs = performance.now() + 10_000;
+  const endMs = performance.now() + 30_000;
   while (!isReached()) {
     if (performance.now() > endMs) throw new Error(`not reached: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -432,5 +432,5 @@ test("a connection that sends no request is closed", async () => {
   const { port, hostname } = new URL(a.url);
   const startMs = performance.now();
   await new Promise((resolve) => connect(Number(port), hostname).on("close", resolve).resume());
-  expect(performance.now() - startMs).toBeLessThan(5000);
+  expect(performance.now() - startMs).toBeLessThan(30_000);
 });

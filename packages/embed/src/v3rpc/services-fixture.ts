@@ -243,7 +243,7 @@ export async function failure(call: Promise<unknown>): Promise<RpcError> {
 
 /** Until `condition` holds. @throws after ten seconds */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
+  const deadlineMs = performance.now() + 30_000;
   while (!(await condition())) {
     if (performance.now() > deadlineMs) throw new Error("waited in vain");
     await new Promise((resolve) => setTimeout(resolve, 2));

