@@ -17,7 +17,7 @@
  */
 
 import { rpcErrorFrom } from "@etcd-ts/api";
-import { invariant } from "@etcd-ts/base";
+import { EMPTY_BYTES, invariant } from "@etcd-ts/base";
 import type { WireWriter } from "@etcd-ts/base";
 
 import type { Peer } from "../call.ts";
@@ -48,7 +48,7 @@ const PLAIN = "application/grpc";
 /** Batches kept for use again. */
 const SPARE_BATCHES_MAX = 4;
 /** A batch that had more calls than this is let go. */
-const KEPT_CALLS_MAX = 1024;
+const KEPT_CALLS_MAX = 256;
 
 /** What this needs of the connection. */
 export interface BatchConnection extends StreamHost {
@@ -228,6 +228,11 @@ export class BatchedCalls implements BatchHost {
     }
   }
 
+  /** Lets go of memory that is not in use. */
+  shrink(): void {
+    this.#spare.length = 0;
+  }
+
   /** Makes streams of all calls, because the connection ends. */
   giveUpAll(): void {
     if (this.open === 0) return;
@@ -327,6 +332,8 @@ export class BatchedCalls implements BatchHost {
       table.batchAnswered(batch);
       this.#connection.forgivePings();
     }
+    // What was read must not stay in memory for it.
+    batch.bytes = EMPTY_BYTES;
     const isKept = this.#spare.length < SPARE_BATCHES_MAX && batch.count <= KEPT_CALLS_MAX;
     if (isKept && !wasReset) this.#spare.push(batch);
     this.#connection.batchEnded();

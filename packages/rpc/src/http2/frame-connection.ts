@@ -913,6 +913,7 @@ export class FrameConnection implements BatchConnection, FrameSink {
       this.wrote();
     }
     this.#output.shrink();
+    this.#batches.shrink();
   }
 
   // The end
