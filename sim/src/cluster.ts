@@ -54,6 +54,8 @@ export class SimCluster implements MemberHost {
   readonly ledger = new RevisionLedger();
   readonly #planted: PlantedCore;
   members: SimMember[] = [];
+  /** What operators are at; one thing at a time, for neither may be while the other is. */
+  change: "replacement" | "downgrade" | undefined;
   /** The first thing that must not be. */
   failure: Error | undefined;
   /** Told of every revision when it is first seen. */

@@ -53,10 +53,13 @@ export class Downgrades {
   async end(): Promise<void> {
     this.#isOver = true;
     await this.#running;
-    if (this.#cluster.options.plant === "downgrade stays") return;
+    if (this.#cluster.options.plant !== "downgrade stays") await this.#cancel();
+    if (this.#cluster.change === "downgrade") this.#cluster.change = undefined;
+  }
+
+  async #cancel(): Promise<void> {
     for (;;) {
       const member = this.#someMember();
-      // Told to be canceled in any case: etcd's rule.
       if (member !== undefined && (await this.#isCanceledAt(member))) return;
       await sleep(this.#cluster.clock, around(this.#random, 500));
     }
@@ -74,8 +77,11 @@ export class Downgrades {
 
   async #run(): Promise<void> {
     const { clock, trace } = this.#cluster;
+    const cluster = this.#cluster;
     while (!this.#isOver) {
       await sleep(clock, around(this.#random, INTERVAL_MS));
+      if (cluster.change === "replacement") continue;
+      cluster.change = "downgrade";
       if (!(await this.#until(ENABLE))) return;
       trace.count("downgrades begun");
       await sleep(clock, around(this.#random, INTERVAL_MS));
@@ -84,6 +90,9 @@ export class Downgrades {
       if (versions.includes(LOWERED)) trace.count("cluster versions lowered");
       if (!(await this.#until(CANCEL))) return;
       trace.count("downgrades canceled");
+      // One whose beginning had no answer may yet begin.
+      if (this.#isUncertain) return;
+      cluster.change = undefined;
     }
   }
 
@@ -109,7 +118,8 @@ export class Downgrades {
       if (member !== undefined) {
         try {
           await this.#ask(member, action);
-          return true;
+          // That it is canceled is told in any case: etcd's rule.
+          if (action === ENABLE || !(await this.#status(member)).downgrade.enabled) return true;
         } catch (error) {
           if (error === SERVER_ERRORS.downgradeInProcess) return true;
           if (!(error instanceof EtcdError)) throw error;

@@ -62,6 +62,7 @@ export class Faults {
     }
     await this.#running;
     await this.#replacing;
+    while (this.#cluster.change !== undefined) await sleep(this.#cluster.clock, 500);
     this.#replaceLost();
     await this.#replacing;
   }
@@ -188,10 +189,7 @@ export class Faults {
   #replaceLost(): void {
     const lost = this.#cluster.members.find(({ isLost }) => isLost);
     if (lost === undefined || this.#replacing !== undefined) return;
-    this.#cluster.trace.count("lost members replaced");
-    this.#replacing = this.#replaceNow(lost).finally(() => {
-      this.#replacing = undefined;
-    });
+    if (this.#beginReplacing(lost)) this.#cluster.trace.count("lost members replaced");
   }
 
   #crash(member: SimMember, kind: "power loss" | "kill"): boolean {
@@ -286,8 +284,19 @@ export class Faults {
     const { members } = this.#cluster;
     if (this.#replacing !== undefined || members.length < 3 || member.server === undefined)
       return false;
+    // A member that may not start again is not counted on while another one goes.
+    if (members.some((other) => other !== member && other.isRotten)) return false;
+    return this.#beginReplacing(member);
+  }
+
+  /** Nobody joins a cluster that is downgraded. */
+  #beginReplacing(member: SimMember): boolean {
+    const cluster = this.#cluster;
+    if (cluster.change !== undefined) return false;
+    cluster.change = "replacement";
     this.#replacing = this.#replaceNow(member).finally(() => {
       this.#replacing = undefined;
+      cluster.change = undefined;
     });
     return true;
   }
