@@ -9,7 +9,7 @@ import type { WatchResponse } from "@etcd-ts/api";
 import { EtcdError, latin1FromBytes } from "@etcd-ts/base";
 import { compare, op } from "@etcd-ts/client";
 import type { Client } from "@etcd-ts/client";
-import { LeaseCheck } from "../../sim/src/checkers/lease-check.ts";
+import { LeaseCheck, OVERDUE_MS } from "../../sim/src/checkers/lease-check.ts";
 import { checkLinearizable } from "../../sim/src/checkers/linearizability.ts";
 import type { Answer, Operation } from "../../sim/src/checkers/linearizability.ts";
 import type { Request, Write } from "../../sim/src/checkers/model.ts";
@@ -130,10 +130,16 @@ export class Load {
   /** Nobody renews any more: all leases end, and none later than the cluster needs. */
   async #leasesEnd(): Promise<void> {
     const client = this.#cluster.client(...this.#cluster.up());
+    // Each new leader begins the time of all leases anew: where leaders change often none ends.
+    const dueMs = performance.now() + LEASE_SECONDS * 1000 + OVERDUE_MS;
     for (;;) {
       const { kvs } = await client.kv.get("lease/", { ...ALL, timeoutMs: 20_000 });
       const nowMs = performance.now();
       if (kvs.length === 0) break;
+      if (nowMs < dueMs) {
+        await sleep(100);
+        continue;
+      }
       for (const { key, lease } of kvs) this.#leases.left(lease, latin1FromBytes(key), nowMs);
       await sleep(100);
     }
