@@ -42,7 +42,7 @@ export const WORKLOADS = [
   ),
   row(
     "Kubernetes txns of 2 KB, 100 in flight",
-    loop("kubernetes", 100, { prefix: "/registry/pods/", valueBytes: 2048, ...few(20_000) }),
+    loop("kubernetes", 100, { prefix: "/registry/pods/", valueBytes: 2048 }),
     { wanted: 3, isWrite: true },
   ),
   row(
