@@ -46,7 +46,7 @@ describe("v3 discovery", () => {
       endpoints: service.endpoints,
       token,
       dialTimeoutMs: 2000,
-      requestTimeoutMs: 20_000,
+      requestTimeoutMs: 5000,
       keepaliveTimeMs: 2000,
       keepaliveTimeoutMs: 6000,
       username: "",
