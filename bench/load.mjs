@@ -174,7 +174,10 @@ function guarded(key, revision, operation) {
   return message(field(1, ...compare), field(2, operation), field(3, field(1, field(1, key))));
 }
 
-/** Creates, updates and deletes objects as the API server of Kubernetes does. */
+/**
+ * Creates, updates and deletes objects as the API server of Kubernetes does; counts those refused
+ * because an object of that name was there already.
+ */
 async function kubernetes() {
   const bytes = field(2, value(job.valueBytes));
   const states = [];
@@ -200,7 +203,7 @@ async function kubernetes() {
     };
   });
   if (refused > result.requests / 1000) throw new Error(`${refused} guards refused`);
-  return result;
+  return { ...result, refused };
 }
 
 /** Reads all of `prefix` in pages, each worker for itself; counts objects. */

@@ -98,8 +98,9 @@ async function measure({ members, first }, { name, job, isWrite }, scale) {
   const result = await load({ ...job, requests, seconds, urls: [first.url] });
   const used = cpuOf() - cpu;
   const written = (await first.revision()) - before;
-  if (isWrite && written < result.requests) {
-    throw new Error(`${name}: ${result.requests} acknowledged, ${written} stored`);
+  const acknowledged = result.requests - (result.refused ?? 0);
+  if (isWrite && written < acknowledged) {
+    throw new Error(`${name}: ${acknowledged} acknowledged, ${written} stored`);
   }
   return {
     ...result,
