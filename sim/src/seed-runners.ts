@@ -1,5 +1,6 @@
 /** Runs seeds in this thread, or several at a time in threads of their own. */
 
+import { once } from "node:events";
 import { Worker, parentPort } from "node:worker_threads";
 import process, { exit } from "node:process";
 
@@ -31,12 +32,13 @@ export function runHere(): SeedRunner {
 export function runInThread(file: URL): SeedRunner {
   const worker = new Worker(file);
   worker.on("exit", (code) => exit(code === 0 ? 1 : code));
-  return (request) =>
-    new Promise((resolve, reject) => {
-      worker.once("message", resolve);
-      worker.once("error", reject);
-      worker.postMessage(request);
-    });
+  return async (request) => {
+    // Fails if the thread does.
+    const answer = once(worker, "message");
+    worker.postMessage(request);
+    const [report] = (await answer) as [SeedReport];
+    return report;
+  };
 }
 
 /** The other side of `runInThread`. */
