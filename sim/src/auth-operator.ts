@@ -16,7 +16,7 @@ import type { AuthCallOperation, AuthResponse } from "@etcd-ts/etcdserver";
 import type { AuthCheck } from "./checkers/auth-check.ts";
 import type { SimCluster } from "./cluster.ts";
 import type { SimMember } from "./member.ts";
-import { around, pick } from "./options.ts";
+import { around } from "./options.ts";
 
 const CALL_TIMEOUT_MS = 8000;
 const CHANGE_INTERVAL_MS = 12_000;
@@ -110,7 +110,7 @@ export class AuthOperator {
     let isCertain = true;
     while (!isOver()) {
       await sleep(this.#cluster.clock, around(this.#random, 300));
-      const member = this.#someMember();
+      const member = this.#cluster.someVoter(this.#random);
       if (member === undefined) continue;
       try {
         await this.#call(member, operation);
@@ -131,13 +131,6 @@ export class AuthOperator {
       (server, context, done) => server.authCall(operation, context, done),
       ROOT_CONTEXT,
     );
-  }
-
-  #someMember(): SimMember | undefined {
-    const up = this.#cluster.members.filter(
-      ({ process }) => process !== undefined && !process.facts().isLearner,
-    );
-    return up.length === 0 ? undefined : pick(this.#random, up);
   }
 }
 

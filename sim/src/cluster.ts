@@ -27,6 +27,7 @@ import type { WatchedEvent } from "./checkers/watch-check.ts";
 import { SimMember } from "./member.ts";
 import type { Life, MemberHost } from "./member.ts";
 import { SimNetwork } from "./network.ts";
+import { pick } from "./options.ts";
 import type { SimOptions } from "./options.ts";
 import { PlantedCore } from "./planted-core.ts";
 import { Trace } from "./trace.ts";
@@ -115,6 +116,14 @@ export class SimCluster implements MemberHost {
       const facts = server.facts();
       this.guard(() => this.raft.told(facts));
     }
+  }
+
+  /** One that a client may ask, by chance; paused ones too: a client does not know. */
+  someVoter(random: SeededRandom): SimMember | undefined {
+    const up = this.members.filter(
+      ({ process }) => process !== undefined && !process.facts().isLearner,
+    );
+    return up.length === 0 ? undefined : pick(random, up);
   }
 
   leader(): SimMember | undefined {

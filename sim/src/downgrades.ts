@@ -13,7 +13,7 @@ import type { StatusResult } from "@etcd-ts/etcdserver";
 
 import type { Call, SimCluster } from "./cluster.ts";
 import type { SimMember } from "./member.ts";
-import { around, pick } from "./options.ts";
+import { around } from "./options.ts";
 import { ViolationError } from "./violation.ts";
 
 const CALL_TIMEOUT_MS = 8000;
@@ -59,7 +59,7 @@ export class Downgrades {
 
   async #cancel(): Promise<void> {
     for (;;) {
-      const member = this.#someMember();
+      const member = this.#cluster.someVoter(this.#random);
       if (member !== undefined && (await this.#isCanceledAt(member))) return;
       await sleep(this.#cluster.clock, around(this.#random, 500));
     }
@@ -98,7 +98,7 @@ export class Downgrades {
 
   /** While one is under way there is no other. */
   async #beginAgain(): Promise<void> {
-    const member = this.#someMember();
+    const member = this.#cluster.someVoter(this.#random);
     if (member === undefined || this.#isUncertain) return;
     try {
       await this.#ask(member, ENABLE);
@@ -114,7 +114,7 @@ export class Downgrades {
   /** Asks until it is so. @returns false if the run was over before */
   async #until(action: number): Promise<boolean> {
     while (!this.#isOver) {
-      const member = this.#someMember();
+      const member = this.#cluster.someVoter(this.#random);
       if (member !== undefined) {
         try {
           await this.#ask(member, action);
@@ -139,13 +139,6 @@ export class Downgrades {
     return this.#cluster.call<StatusResult>(member, CALL_TIMEOUT_MS, (server, context, done) =>
       server.status(context, done),
     );
-  }
-
-  #someMember(): SimMember | undefined {
-    const up = this.#cluster.members.filter(
-      ({ process }) => process !== undefined && !process.facts().isLearner,
-    );
-    return up.length === 0 ? undefined : pick(this.#random, up);
   }
 
   /** In a cluster at rest all members know the same of a downgrade. */

@@ -62,7 +62,7 @@ export class Guest {
     const { clock, options } = this.#cluster;
     while (!isOver()) {
       await sleep(clock, around(this.#random, options.thinkMs));
-      const member = this.#someMember();
+      const member = this.#cluster.someVoter(this.#random);
       if (member === undefined || !this.#operator.era.isEnforced) continue;
       if (this.#random.float() < 0.4) await this.#use(member);
       else await this.#attempt(member, pick(this.#random, this.#attempts(member)));
@@ -77,13 +77,6 @@ export class Guest {
         error === SERVER_ERRORS.permissionDenied || error === SERVER_ERRORS.userEmpty;
       if (!isReason) throw error ?? new Error(`${attempt.name}: no reason`);
     }
-  }
-
-  #someMember(): SimMember | undefined {
-    const up = this.#cluster.members.filter(
-      ({ process }) => process !== undefined && !process.facts().isLearner,
-    );
-    return up.length === 0 ? undefined : pick(this.#random, up);
   }
 
   #value(): string {

@@ -48,7 +48,7 @@ export class PasswordUser {
     const { clock, options } = this.#cluster;
     while (!isOver()) {
       await sleep(clock, around(this.#random, options.thinkMs));
-      const member = this.#someMember();
+      const member = this.#cluster.someVoter(this.#random);
       if (member === undefined || !this.#operator.era.isEnforced) continue;
       if (
         this.#token !== undefined &&
@@ -65,13 +65,6 @@ export class PasswordUser {
       else if (chance < 0.35) await this.#trespass(member, this.#token.text, "k1");
       else await this.#use(member, this.#token.text);
     }
-  }
-
-  #someMember(): SimMember | undefined {
-    const up = this.#cluster.members.filter(
-      ({ process }) => process !== undefined && !process.facts().isLearner,
-    );
-    return up.length === 0 ? undefined : pick(this.#random, up);
   }
 
   async #authenticate(member: SimMember, password: string): Promise<string | EtcdError> {

@@ -122,12 +122,8 @@ export class Workload {
     const random = this.#random.split(name);
     while (!this.isOver) {
       await sleep(this.#cluster.clock, around(random, this.#cluster.options.thinkMs));
-      // Paused ones too: a client does not know.
-      const up = this.#cluster.members.filter(
-        ({ process }) => process !== undefined && !process.facts().isLearner,
-      );
-      if (up.length === 0) continue;
-      await this.#act(name, random, pick(random, up));
+      const member = this.#cluster.someVoter(random);
+      if (member !== undefined) await this.#act(name, random, member);
     }
   }
 

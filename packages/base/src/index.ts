@@ -1,3 +1,4 @@
+export * from "./all-done.ts";
 export * from "./bytes.ts";
 export * from "./crc32c.ts";
 export * from "./errors.ts";

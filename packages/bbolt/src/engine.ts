@@ -9,7 +9,7 @@
  *   writes are taken.
  */
 
-import { type Clock, type Disk, type DiskFile, invariant } from "@etcd-ts/base";
+import { type Clock, type Disk, type DiskFile, allDone, invariant } from "@etcd-ts/base";
 import { DatabaseError } from "./errors.ts";
 import {
   FILE_PAGES_MAX,
@@ -25,7 +25,7 @@ import { type Meta, encodeMeta } from "./meta.ts";
 import { initialise, metaProblems, readCurrentMeta, needsInitialising } from "./open.ts";
 import { Page } from "./page.ts";
 import { PageStore } from "./page-store.ts";
-import { PageStream, allDone } from "./page-stream.ts";
+import { PageStream } from "./page-stream.ts";
 import { loadFreelist } from "./reachable.ts";
 import { Slices } from "./slices.ts";
 import { type NextState, Reader, type ReaderHost, Writer, type WriterHost } from "./transaction.ts";

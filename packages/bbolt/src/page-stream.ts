@@ -11,7 +11,7 @@
  * - After a failure nothing is written any more; whoever asks next is told of it.
  */
 
-import { type DiskFile, invariant } from "@etcd-ts/base";
+import { type DiskFile, allDone, invariant } from "@etcd-ts/base";
 
 /** Memory of one block; larger pages do not go through here. */
 const BLOCK_BYTES = 512 * 1024;
@@ -131,11 +131,4 @@ export class PageStream {
 
 function newBlock(): Block {
   return { bytes: new Uint8Array(BLOCK_BYTES), used: 0, pieces: [], written: Promise.resolve() };
-}
-
-/** Waits for all, then fails as the first that failed: none goes on behind the caller's back. */
-export async function allDone(writes: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(writes)) {
-    if (result.status === "rejected") throw result.reason;
-  }
 }

@@ -11,7 +11,7 @@
  * - After a failed write, sync or cut nothing is written any more: what reached the disk is unknown.
  */
 
-import { EtcdError, invariant } from "@etcd-ts/base";
+import { EtcdError, allDone, invariant } from "@etcd-ts/base";
 import type { Clock, Disk, DiskFile, Logger, Metrics } from "@etcd-ts/base";
 import { HardStateCodec } from "@etcd-ts/raft";
 import type { Entry, HardState } from "@etcd-ts/raft";
@@ -390,13 +390,6 @@ export class WriteAheadLog {
   async #begin(file: DiskFile, head: Uint8Array): Promise<void> {
     await file.write([head], 0);
     if (!this.#noSync) await file.sync();
-  }
-}
-
-/** Waits for all, then fails as the first that failed: none goes on behind the caller's back. */
-async function allDone(steps: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(steps)) {
-    if (result.status === "rejected") throw result.reason;
   }
 }
 

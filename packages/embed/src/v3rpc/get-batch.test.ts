@@ -5,7 +5,7 @@ import { Auth, KV, RangeRequestCodec, RangeResponseCodec } from "@etcd-ts/api";
 import type { RangeRequest, RangeResponse } from "@etcd-ts/api";
 import { encodeMessage } from "@etcd-ts/base";
 import type { EtcdServer, KeyReads, ServerOperations } from "@etcd-ts/etcdserver";
-import { RpcClient, RpcServer } from "@etcd-ts/rpc";
+import type { RpcClient } from "@etcd-ts/rpc";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 
@@ -53,10 +53,10 @@ class Between {
   }
 }
 
-const closers: (() => Promise<void>)[] = [];
+const fixtures: ServicesFixture[] = [];
 
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
+  for (const fixture of fixtures.splice(0).reverse()) await fixture.stop();
 });
 
 interface Bed {
@@ -69,12 +69,8 @@ interface Bed {
 async function start(options: FixtureOptions = {}): Promise<Bed> {
   const between = new Between();
   const f = await ServicesFixture.start({ ...options, between: between.between });
-  closers.push(() => f.stop());
-  const server = new RpcServer({ clock: f.clock, table: f.table });
-  closers.push(() => server.close(0));
-  const address = await server.listen({ kind: "tcp", host: "127.0.0.1", port: 0 });
-  const client = await RpcClient.connect(address);
-  closers.push(() => client.close());
+  fixtures.push(f);
+  const client = await f.connect();
   const get: Bed["get"] = (key, more = {}) =>
     client.unary(KV.Range, { ...RangeRequestCodec.create(), key: bytes(key), ...more });
   // The first calls of a connection are ordinary ones.

@@ -28,7 +28,7 @@ import type {
 } from "@etcd-ts/api";
 import { defaultServerConfig, EtcdServer } from "@etcd-ts/etcdserver";
 import type { AuthPorts, ServerConfig, ServerOperations } from "@etcd-ts/etcdserver";
-import { InProcessChannel, ServiceTable } from "@etcd-ts/rpc";
+import { InProcessChannel, RpcClient, RpcServer, ServiceTable } from "@etcd-ts/rpc";
 import type { CallOptions, ClientStream, Metadata } from "@etcd-ts/rpc";
 import { NodeClock, NodeRandom } from "@etcd-ts/runtime";
 
@@ -54,6 +54,7 @@ export class ServicesFixture {
   readonly services: V3Services;
   readonly channel: InProcessChannel;
   readonly #failures: Error[];
+  readonly #closers: (() => Promise<void>)[] = [];
 
   private constructor(
     server: EtcdServer,
@@ -114,8 +115,19 @@ export class ServicesFixture {
     return this.#failures[0];
   }
 
-  /** Ends the services, then the member. @throws what broke the member meanwhile */
+  /** A client of the services on a connection of its own, until `stop`. */
+  async connect(): Promise<RpcClient> {
+    const server = new RpcServer({ clock: this.clock, table: this.table });
+    this.#closers.push(() => server.close(0));
+    const address = await server.listen({ kind: "tcp", host: "127.0.0.1", port: 0 });
+    const client = await RpcClient.connect(address);
+    this.#closers.push(() => client.close());
+    return client;
+  }
+
+  /** Ends connections, the services, then the member. @throws what broke the member meanwhile */
   async stop(): Promise<void> {
+    for (const close of this.#closers.splice(0).reverse()) await close();
     this.services.close();
     await this.server.stop();
     if (this.fatal !== undefined) throw this.fatal;

@@ -11,17 +11,17 @@ import {
 } from "@etcd-ts/api";
 import type { PutRequest, PutResponse, RequestOp, TxnRequest, TxnResponse } from "@etcd-ts/api";
 import { encodeMessage } from "@etcd-ts/base";
-import { RpcClient, RpcServer } from "@etcd-ts/rpc";
+import type { RpcClient } from "@etcd-ts/rpc";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 
 import type { FixtureOptions } from "./services-fixture.ts";
 import { bytes, ServicesFixture } from "./services-fixture.ts";
 
-const closers: (() => Promise<void>)[] = [];
+const fixtures: ServicesFixture[] = [];
 
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
+  for (const fixture of fixtures.splice(0).reverse()) await fixture.stop();
 });
 
 interface Bed {
@@ -33,7 +33,7 @@ interface Bed {
 
 async function start(options: FixtureOptions = {}): Promise<Bed> {
   const f = await ServicesFixture.start(options);
-  closers.push(() => f.stop());
+  fixtures.push(f);
   let answered = 0;
   f.table.intercept({
     mayBatch: () => true,
@@ -41,11 +41,7 @@ async function start(options: FixtureOptions = {}): Promise<Bed> {
       answered += batch.answered;
     },
   });
-  const server = new RpcServer({ clock: f.clock, table: f.table });
-  closers.push(() => server.close(0));
-  const address = await server.listen({ kind: "tcp", host: "127.0.0.1", port: 0 });
-  const client = await RpcClient.connect(address);
-  closers.push(() => client.close());
+  const client = await f.connect();
   // The first calls of a connection are ordinary ones.
   for (let i = 0; i < 4; i++) {
     await client.unary(KV.Put, put("first", "", { ignoreValue: i > 0 }));
